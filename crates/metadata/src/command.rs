@@ -1,6 +1,8 @@
 //! What can be asked of the metadata group. One command is one Raft entry is one revision.
 
-use atoll_types::{ClusterId, Digest, NodeId, NodeName, ObjectName, RegionId, RepositoryName, RequestId, Revision, StoreId, Tag};
+use atoll_types::{
+    ClusterId, Digest, NodeId, NodeName, ObjectName, RegionId, RepositoryName, RequestId, Revision, StoreId, Tag,
+};
 use bytes::Bytes;
 
 /// A command as it stands in the log: stamped by the leader, with the envelope of who asked.

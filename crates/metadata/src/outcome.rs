@@ -115,7 +115,9 @@ pub enum Rejection {
         by: Digest,
     },
     /// A retry that came too late, or whose target has changed since: after an earlier attempt, unknown.
-    #[error("the request is too old to be applied safely; read the current state and send it anew under a new request id")]
+    #[error(
+        "the request is too old to be applied safely; read the current state and send it anew under a new request id"
+    )]
     Expired,
     /// The object's sweep epoch is too old to be recorded: upload again.
     #[error("the upload took longer than the sweep allows; upload again")]

@@ -50,8 +50,7 @@ impl FromStr for ObjectName {
     type Err = InvalidObjectName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (shard, name) =
-            text.strip_prefix("objects/").and_then(|r| r.split_once('/')).ok_or(InvalidObjectName)?;
+        let (shard, name) = text.strip_prefix("objects/").and_then(|r| r.split_once('/')).ok_or(InvalidObjectName)?;
         let (epoch, hex) = name.split_once('-').ok_or(InvalidObjectName)?;
         let mut random = [0; 16];
         const_hex::decode_to_slice(hex, &mut random).map_err(|_| InvalidObjectName)?;
