@@ -1,10 +1,22 @@
 //! The data folder: one node's, marked and locked.
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use atoll_types::{ClusterId, NodeId, NodeName};
+use atoll_types::{ClusterId, NodeId, NodeName, RequestId};
+use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::durable;
+use crate::error::{Result, StorageError};
+
+/// Version of the layout that this build writes and reads.
+const FORMAT: u32 = 1;
+const MARKER: &str = "atoll.json";
+const MARKER_BYTES_MAX: u64 = 64 << 10;
+const LOCK: &str = "atoll.lock";
+/// What a folder may hold and still count as empty: what `open` itself leaves when it is killed, and what `mkfs` makes.
+const EMPTY: [&str; 3] = [LOCK, "atoll.tmp", "lost+found"];
 
 /// Who opens a data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,18 +50,47 @@ pub struct Marker {
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
+    marker: Mutex<Marker>,
+    /// The operating system releases the lock when the file is closed, however the process ends.
+    _lock: File,
 }
 
 impl DataFolder {
     /// Opens a folder and locks it; creates it where it does not exist or is empty. Refused when another process has
     /// it, when it is another cluster's or node's, or when it holds something that is not Atoll's.
-    pub fn open(_path: impl Into<PathBuf>, _identity: &FolderIdentity) -> Result<Self> {
-        todo!()
+    pub fn open(path: impl Into<PathBuf>, identity: &FolderIdentity) -> Result<Self> {
+        let path = path.into();
+        // Looked at before the lock file is made, so that nothing is left in a folder that is not ours.
+        if Self::peek(&path)?.is_none() {
+            check_empty(&path)?;
+        }
+        durable::create_dir(&path)?;
+        let lock = lock(&path)?;
+        let marker = match Self::peek(&path)? {
+            Some(marker) => check_marker(&path, marker, identity)?,
+            None => new_marker(&path, identity)?,
+        };
+        for folder in ["log", "state", "snapshots"] {
+            durable::create_dir(&path.join(folder))?;
+        }
+        let folder = Self { path, marker: Mutex::new(marker), _lock: lock };
+        if let Some(cluster) = identity.cluster {
+            folder.bind_cluster(cluster, folder.marker().epoch)?;
+        }
+        Ok(folder)
     }
 
     /// Reads a folder's marker without locking it; `None` where there is none.
-    pub fn peek(_path: &Path) -> Result<Option<Marker>> {
-        todo!()
+    pub fn peek(path: &Path) -> Result<Option<Marker>> {
+        let file = path.join(MARKER);
+        let mut text = Vec::new();
+        match File::open(&file).and_then(|f| f.take(MARKER_BYTES_MAX).read_to_end(&mut text)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StorageError::io("read", &file)(error)),
+        }
+        let corrupt = |e: serde_json::Error| StorageError::corrupt(&file, format!("it is not a marker: {e}"));
+        serde_json::from_slice(&text).map(Some).map_err(corrupt)
     }
 
     /// The folder.
@@ -59,12 +100,203 @@ impl DataFolder {
 
     /// The marker as it stands now.
     pub fn marker(&self) -> Marker {
-        todo!()
+        self.marker.lock().clone()
     }
 
     /// Binds the folder to a cluster, or raises its epoch; synced when it returns. Refused when the folder is bound to
     /// another cluster, or the epoch would go back.
-    pub fn bind_cluster(&self, _cluster: ClusterId, _epoch: u64) -> Result<()> {
-        todo!()
+    pub fn bind_cluster(&self, cluster: ClusterId, epoch: u64) -> Result<()> {
+        let mut marker = self.marker.lock();
+        if let Some(other) = marker.cluster.filter(|bound| *bound != cluster) {
+            return Err(foreign(&self.path, format!("belongs to cluster {other}, not to {cluster}")));
+        }
+        if epoch < marker.epoch {
+            let why = format!("has epoch {} of its cluster already, later than {epoch}", marker.epoch);
+            return Err(foreign(&self.path, why));
+        }
+        if marker.cluster == Some(cluster) && marker.epoch == epoch {
+            return Ok(());
+        }
+        let bound = Marker { cluster: Some(cluster), epoch, ..marker.clone() };
+        write_marker(&self.path, &bound)?;
+        *marker = bound;
+        Ok(())
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
+    pub(crate) fn snapshots_dir(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+}
+
+fn foreign(path: &Path, why: impl Into<String>) -> StorageError {
+    StorageError::FolderForeign { path: path.to_owned(), why: why.into() }
+}
+
+fn check_empty(path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    match durable::list(path)?.into_iter().find(|name| !EMPTY.contains(&name.as_str())) {
+        Some(name) => Err(foreign(path, format!("is not empty (it has {name:?}) and has no Atoll marker"))),
+        None => Ok(()),
+    }
+}
+
+fn check_marker(path: &Path, marker: Marker, identity: &FolderIdentity) -> Result<Marker> {
+    if marker.format != FORMAT {
+        let why = format!("has layout {} and this build reads {FORMAT}: use the build that wrote it", marker.format);
+        return Err(foreign(path, why));
+    }
+    if marker.node != identity.node || marker.name != identity.name {
+        let why =
+            format!("belongs to node {} ({}), not to {} ({})", marker.name, marker.node, identity.name, identity.node);
+        return Err(foreign(path, why));
+    }
+    Ok(marker)
+}
+
+fn new_marker(path: &Path, identity: &FolderIdentity) -> Result<Marker> {
+    check_empty(path)?;
+    let marker = Marker {
+        format: FORMAT,
+        cluster: identity.cluster,
+        epoch: 0,
+        node: identity.node,
+        name: identity.name.clone(),
+        incarnation: RequestId::random().to_string(),
+    };
+    write_marker(path, &marker)?;
+    Ok(marker)
+}
+
+fn write_marker(path: &Path, marker: &Marker) -> Result<()> {
+    let file = path.join(MARKER);
+    let text = serde_json::to_vec_pretty(marker).map_err(|e| StorageError::io("encode", &file)(e.into()))?;
+    durable::replace_file(&file, &text)
+}
+
+/// Takes the lock and leaves this process' id in its file for the message that a second process prints.
+fn lock(path: &Path) -> Result<File> {
+    let name = path.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(&name).map_err(StorageError::io("open", &name))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StorageError::FolderInUse { path: path.to_owned(), holder: holder(&mut file) });
+        }
+        Err(TryLockError::Error(error)) => return Err(StorageError::io("lock", &name)(error)),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+    written.map_err(StorageError::io("write", &name))?;
+    Ok(file)
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(cluster: Option<u8>, node: u64, name: &str) -> FolderIdentity {
+        FolderIdentity {
+            cluster: cluster.map(|b| ClusterId::from_bytes([b; 16])),
+            node: NodeId(node),
+            name: name.parse().expect("a name"),
+        }
+    }
+
+    fn refusal(path: &Path, identity: &FolderIdentity) -> String {
+        DataFolder::open(path, identity).expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_folder_is_opened_again_by_the_same_node_only() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("deep/data");
+        let ours = identity(Some(1), 1, "us-east-1");
+        let first = DataFolder::open(&path, &ours).expect("a new folder").marker();
+        assert_eq!(DataFolder::open(&path, &ours).expect("the same node").marker(), first);
+        assert_eq!(DataFolder::peek(&path).expect("a marker"), Some(first));
+
+        assert!(refusal(&path, &identity(Some(2), 1, "us-east-1")).contains("belongs to cluster 0101"));
+        assert!(refusal(&path, &identity(Some(1), 2, "us-east-1")).contains("belongs to node us-east-1 (1)"));
+        assert!(refusal(&path, &identity(Some(1), 1, "eu-west-1")).contains("not to eu-west-1"));
+        let unknown = DataFolder::open(&path, &identity(None, 1, "us-east-1")).expect("the cluster is in the marker");
+        assert_eq!(unknown.marker().cluster, ours.cluster);
+    }
+
+    #[test]
+    fn a_second_holder_is_refused_and_told_who_has_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ours = identity(None, 1, "n");
+        let held = DataFolder::open(dir.path(), &ours).expect("a new folder");
+        let message = refusal(dir.path(), &ours);
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+        assert!(message.contains(&dir.path().display().to_string()), "{message}");
+        assert!(DataFolder::peek(dir.path()).expect("no lock is needed").is_some());
+        drop(held);
+        DataFolder::open(dir.path(), &ours).expect("the lock is released");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_atolls_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("thesis.txt"), "years of work").expect("a file");
+        let message = refusal(dir.path(), &identity(None, 1, "n"));
+        assert!(message.contains("thesis.txt"), "{message}");
+        assert_eq!(durable::list(dir.path()).expect("a list"), ["thesis.txt"], "nothing was added");
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_a_new_folder_does_not_count_as_foreign() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("atoll.tmp"), "{\"form").expect("half a marker");
+        std::fs::write(dir.path().join(LOCK), "1").expect("a lock file");
+        DataFolder::open(dir.path(), &identity(None, 1, "n")).expect("it is as good as empty");
+    }
+
+    #[test]
+    fn a_cluster_is_bound_once_and_its_epoch_only_grows() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ours = identity(None, 1, "n");
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let folder = DataFolder::open(dir.path(), &ours).expect("a new folder");
+        assert_eq!(folder.marker().cluster, None);
+        folder.bind_cluster(cluster, 3).expect("bound");
+        folder.bind_cluster(cluster, 3).expect("nothing changes");
+        assert!(folder.bind_cluster(cluster, 2).is_err());
+        assert!(folder.bind_cluster(ClusterId::from_bytes([8; 16]), 4).is_err());
+        drop(folder);
+        let marker = DataFolder::open(dir.path(), &ours).expect("it opens").marker();
+        assert_eq!((marker.cluster, marker.epoch), (Some(cluster), 3));
+    }
+
+    #[test]
+    fn a_damaged_marker_and_a_newer_layout_are_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ours = identity(None, 1, "n");
+        let mut marker = DataFolder::open(dir.path(), &ours).expect("a new folder").marker();
+        marker.format = FORMAT + 1;
+        write_marker(dir.path(), &marker).expect("written");
+        assert!(refusal(dir.path(), &ours).contains("layout"));
+        std::fs::write(dir.path().join(MARKER), "{").expect("written");
+        assert!(refusal(dir.path(), &ours).contains("corrupt"));
     }
 }

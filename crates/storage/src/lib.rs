@@ -5,6 +5,7 @@
 //! in (votes, log ids, memberships, entries) is opaque bytes here; `consensus` adapts this crate to openraft's traits.
 //! Every call may block on the disk: async callers wrap what they call.
 
+mod durable;
 mod error;
 mod folder;
 mod log;

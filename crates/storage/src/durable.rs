@@ -1,0 +1,107 @@
+//! File operations that survive a power loss: what is renamed is synced before, and so is the folder after.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{Result, StorageError};
+
+/// Syncs a folder, so that what was created, renamed or removed in it stays so.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(StorageError::io("sync", path))
+}
+
+/// Syncs a file's bytes.
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(StorageError::io("sync", path))
+}
+
+/// Creates a folder if it is not there; its name is durable when this returns.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(StorageError::io("create", path))?;
+    path.parent().map_or(Ok(()), sync_parent_chain)
+}
+
+/// Syncs the folder that a name stands in; `.` for a bare name.
+fn sync_parent_chain(parent: &Path) -> Result<()> {
+    if parent.as_os_str().is_empty() { sync_dir(Path::new(".")) } else { sync_dir(parent) }
+}
+
+/// Replaces a file's content, all or nothing.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    write_synced(&temporary, content)?;
+    rename(&temporary, path)
+}
+
+/// Writes a file and syncs its bytes, but not its name.
+pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(StorageError::io("create", path))?;
+    file.write_all(content).map_err(StorageError::io("write", path))?;
+    file.sync_all().map_err(StorageError::io("sync", path))
+}
+
+/// Renames within one file system; durable when this returns.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(StorageError::io("rename", from))?;
+    for path in [to, from] {
+        path.parent().map_or(Ok(()), sync_parent_chain)?;
+    }
+    Ok(())
+}
+
+/// Removes a folder and all in it, if it is there.
+pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StorageError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Names of what stands in a folder, in order; those that are not UTF-8 are skipped, since nothing here makes any.
+pub(crate) fn list(path: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(StorageError::io("list", path))? {
+        let entry = entry.map_err(StorageError::io("list", path))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A folder that can be condemned: it is removed when the last user is gone.
+#[derive(Debug)]
+pub(crate) struct DirGuard {
+    path: std::path::PathBuf,
+    condemned: std::sync::atomic::AtomicBool,
+}
+
+impl DirGuard {
+    pub(crate) fn new(path: std::path::PathBuf) -> Self {
+        Self { path, condemned: std::sync::atomic::AtomicBool::new(false) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the folder once the value is dropped.
+    pub(crate) fn condemn(&self) {
+        self.condemned.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
+impl Drop for DirGuard {
+    fn drop(&mut self) {
+        if !self.condemned.load(std::sync::atomic::Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = remove_dir(&self.path) {
+            // The next start clears it away.
+            tracing::warn!(%error, "cannot remove a folder that is no longer needed");
+        }
+    }
+}
