@@ -1,1 +1,23 @@
-//! placeholder
+//! The OCI distribution API over HTTP/1.1 and HTTP/2.
+//!
+//! Architecture invariant: nothing is decided here that a use case could decide. This crate turns requests into calls
+//! of `registry`, and what comes back into answers; the one place that knows statuses and OCI codes is `error`.
+
+mod body;
+mod conditional;
+mod config;
+mod error;
+mod forward;
+pub mod headers;
+mod ports;
+mod query;
+mod range;
+mod route;
+mod server;
+mod sniff;
+mod stall;
+
+pub use config::{HttpConfig, RequestLimits};
+use error::ApiError;
+pub use ports::{Health, PeerDirectory, Readiness};
+pub use server::{Peer, ServerLimits, serve};

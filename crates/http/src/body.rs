@@ -1,0 +1,224 @@
+//! Bodies: requests are read with a bound on size or on idleness, responses have exactly the length they announce.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use atoll_blobstore::ByteStream;
+use atoll_registry::RegistryError;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use http::{HeaderMap, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// Bytes of a refused request's body that are read and thrown away: a connection closed with unread bytes is reset,
+/// and a reset can destroy the answer before the client has read it.
+const DRAIN_BYTES_MAX: u64 = 16 << 20;
+/// For how long.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// A request's body. What nobody has read when it is dropped is drained, within bounds, by a tracked task.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    body: Option<Body>,
+    /// Content-Length, where there is one.
+    length: Option<u64>,
+    idle: Duration,
+    drains: Option<TaskTracker>,
+}
+
+impl RequestBody {
+    /// Takes a request's body in. A piece that does not come within `idle` ends it.
+    pub(crate) fn new(body: Body, headers: &HeaderMap, idle: Duration, tasks: &TaskTracker) -> Self {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        // Reading would ask the client for what it has not begun to send.
+        let drains = (!headers.contains_key(header::EXPECT)).then(|| tasks.clone());
+        Self { body: Some(body), length, idle, drains }
+    }
+
+    /// Content-Length, where there is one.
+    pub(crate) const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// True when there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    /// The next piece.
+    async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
+        let body = self.body.as_mut()?;
+        let slow = || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no byte came for {:?}", self.idle));
+        loop {
+            return match timeout(self.idle, body.frame()).await {
+                Err(_) => self.end(slow()),
+                Ok(Some(Err(error))) => self.end(std::io::Error::other(error)),
+                Ok(None) => None,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => Some(Ok(data)),
+                    Err(_trailers) => continue,
+                },
+            };
+        }
+    }
+
+    /// A body that failed is not drained.
+    fn end(&mut self, error: std::io::Error) -> Option<Result<Bytes, std::io::Error>> {
+        self.body = None;
+        Some(Err(error))
+    }
+
+    /// All of it, if it has at most `limit` bytes.
+    pub(crate) async fn collect(mut self, limit: u64) -> Result<Bytes, RegistryError> {
+        if let Some(length) = self.length.filter(|length| *length > limit) {
+            return Err(RegistryError::ManifestTooLarge { actual: length, limit });
+        }
+        let mut all = BytesMut::new();
+        while let Some(piece) = self.next().await {
+            let piece = piece.map_err(|e| RegistryError::BodyTorn(e.to_string()))?;
+            all.extend_from_slice(&piece);
+            if all.len() as u64 > limit {
+                return Err(RegistryError::ManifestTooLarge { actual: all.len() as u64, limit });
+            }
+        }
+        Ok(all.freeze())
+    }
+
+    /// Its pieces as they come; an error ends them.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+        futures::stream::unfold(self, |mut body| async move { body.next().await.map(|piece| (piece, body)) })
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let (Some(body), Some(tasks)) = (self.body.take(), self.drains.take()) else { return };
+        if !body.is_end_stream()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            tasks.spawn_on(timeout(DRAIN_TIME, drain(body)), &runtime);
+        }
+    }
+}
+
+async fn drain(mut body: Body) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if bytes > DRAIN_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+/// Bytes that were promised by a Content-Length: fewer or more are an error, which cuts the connection, so that no
+/// client takes a truncated blob for a whole one.
+pub(crate) struct ExactBody {
+    stream: ByteStream,
+    left: u64,
+}
+
+impl ExactBody {
+    /// A body of exactly `length` bytes.
+    pub(crate) fn new(stream: ByteStream, length: u64) -> Self {
+        Self { stream, left: length }
+    }
+
+    fn take(&mut self, bytes: Bytes) -> Result<Frame<Bytes>, std::io::Error> {
+        match self.left.checked_sub(bytes.len() as u64) {
+            Some(left) => self.left = left,
+            None => return Err(std::io::Error::other("the source of a blob had more bytes than it has")),
+        }
+        Ok(Frame::data(bytes))
+    }
+}
+
+impl HttpBody for ExactBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.stream.poll_next_unpin(cx).map(|next| match next {
+            Some(Ok(bytes)) => Some(self.take(bytes)),
+            Some(Err(error)) => Some(Err(failed(&error))),
+            None => Some(Err(failed(&"its source ended early"))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> std::io::Error {
+    tracing::warn!(%error, "a blob could not be sent to its end; the connection is cut");
+    std::io::Error::other(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(parts: &'static [&'static str]) -> ByteStream {
+        futures::stream::iter(parts.iter().map(|p| Ok(Bytes::from_static(p.as_bytes())))).boxed()
+    }
+
+    fn request(body: Body, idle: Duration) -> (RequestBody, TaskTracker) {
+        let tasks = TaskTracker::new();
+        (RequestBody::new(body, &HeaderMap::new(), idle, &tasks), tasks)
+    }
+
+    #[tokio::test]
+    async fn a_body_has_exactly_the_length_that_it_announced() {
+        let whole = ExactBody::new(pieces(&["ab", "c"]), 3).collect().await.unwrap().to_bytes();
+        assert_eq!(&whole[..], b"abc");
+        assert!(ExactBody::new(pieces(&["ab"]), 3).collect().await.is_err(), "too short");
+        assert!(ExactBody::new(pieces(&["abcd"]), 3).collect().await.is_err(), "too long");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_collected_up_to_its_limit() {
+        let (body, _) = request(Body::from("abc"), Duration::from_secs(60));
+        assert_eq!(&body.collect(3).await.unwrap()[..], b"abc");
+        let (body, _) = request(Body::from("abcd"), Duration::from_secs(60));
+        assert!(matches!(body.collect(3).await, Err(RegistryError::ManifestTooLarge { limit: 3, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_nothing_is_given_up() {
+        let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let (body, _) = request(never, Duration::from_millis(20));
+        assert!(matches!(body.collect(3).await, Err(RegistryError::BodyTorn(_))));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_read_is_drained() {
+        let (sent, mut seen) = tokio::sync::mpsc::channel(1);
+        let stream = futures::stream::unfold(0, move |n| {
+            let sent = sent.clone();
+            async move {
+                sent.send(n).await.ok()?;
+                (n < 3).then(|| (Ok::<_, std::io::Error>(Bytes::from_static(b"x")), n + 1))
+            }
+        });
+        let (body, tasks) = request(Body::from_stream(stream), Duration::from_secs(60));
+        drop(body);
+        for n in 0..=3 {
+            assert_eq!(seen.recv().await, Some(n));
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}

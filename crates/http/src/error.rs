@@ -1,0 +1,210 @@
+//! The one place where what went wrong becomes a status, an OCI error code and a body.
+
+use atoll_blobstore::StoreError;
+use atoll_metadata::Rejection;
+use atoll_registry::{ProposeError, RegistryError};
+use atoll_types::NodeId;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::conditional::InvalidPrecondition;
+use crate::headers::{ATOLL_OUTCOME, InvalidHeader};
+use crate::query::InvalidPage;
+use crate::route::InvalidPath;
+
+/// When to try again, in seconds: an election takes a few.
+const RETRY_AFTER_S: &str = "2";
+
+/// Why a request is not answered as it was meant.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// A use case has no result.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The path names nothing.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// A header cannot be understood.
+    #[error(transparent)]
+    Header(#[from] InvalidHeader),
+    /// A page cannot be given.
+    #[error(transparent)]
+    Page(#[from] InvalidPage),
+    /// A precondition cannot be understood.
+    #[error(transparent)]
+    Precondition(#[from] InvalidPrecondition),
+    /// The path is there, the method is not; these are.
+    #[error("this path takes {0}")]
+    Method(&'static str),
+    /// The digest of a request is missing or malformed.
+    #[error("{0}")]
+    Digest(String),
+    /// A tag parameter is not a tag, or does not belong there.
+    #[error("{0}")]
+    Tag(String),
+    /// More tags than one put takes.
+    #[error("a put moves at most {0} tags")]
+    TooManyTags(usize),
+    /// The request is for another registry (`ns=`).
+    #[error("this registry does not serve {0:?}")]
+    ForeignNamespace(String),
+    /// The node that holds the session cannot be reached.
+    #[error("upload session is held by node {node}, which does not answer: {reason}; start a new one or try again")]
+    OwnerUnreachable {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// The write was handed to another node, and the answer never came.
+    #[error("node {node} was asked to finish the upload and did not answer: {reason}; the outcome is unknown")]
+    OwnerSilent {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// Too many requests at once.
+    #[error("this node serves as many requests as it may; try again")]
+    Overloaded,
+    /// A bug.
+    #[error("internal error; the log of this node has the details")]
+    Panic,
+}
+
+/// How an error looks from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// OCI's code, or one of ours where OCI has none.
+    pub(crate) code: &'static str,
+}
+
+const fn seen(status: StatusCode, code: &'static str) -> Seen {
+    Seen { status, code }
+}
+
+/// Nothing was written; the same request may succeed soon.
+const UNAVAILABLE: Seen = seen(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE");
+/// Nobody can tell whether it was written.
+const UNKNOWN_OUTCOME: Seen = seen(StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE");
+const INTERNAL: Seen = seen(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL");
+
+impl ApiError {
+    /// The status and code.
+    pub(crate) fn seen(&self) -> Seen {
+        match self {
+            Self::Registry(error) => of_registry(error),
+            Self::Path(error) => of_path(error),
+            Self::Header(InvalidHeader::ContentRange) => seen(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+            Self::Header(InvalidHeader::ContentType) => seen(StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+            Self::Header(_) => seen(StatusCode::BAD_REQUEST, "HEADER_INVALID"),
+            Self::Page(_) => seen(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID"),
+            Self::Precondition(_) => seen(StatusCode::BAD_REQUEST, "PRECONDITION_INVALID"),
+            Self::Method(_) => seen(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+            Self::Digest(_) => seen(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            Self::Tag(_) => seen(StatusCode::BAD_REQUEST, "TAG_INVALID"),
+            Self::TooManyTags(_) => seen(StatusCode::URI_TOO_LONG, "TAG_INVALID"),
+            Self::ForeignNamespace(_) => seen(StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
+            Self::OwnerUnreachable { .. } => UNAVAILABLE,
+            Self::OwnerSilent { .. } => UNKNOWN_OUTCOME,
+            Self::Overloaded => seen(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+            Self::Panic => INTERNAL,
+        }
+    }
+
+    /// True when a write may have happened or not.
+    fn outcome_is_unknown(&self) -> bool {
+        match self {
+            Self::OwnerSilent { .. } => true,
+            Self::Registry(RegistryError::Propose(ProposeError::Unknown(_))) => true,
+            Self::Registry(RegistryError::Rejected(Rejection::Expired)) => true,
+            _ => false,
+        }
+    }
+}
+
+fn of_path(error: &InvalidPath) -> Seen {
+    match error {
+        InvalidPath::Unknown => seen(StatusCode::NOT_FOUND, "UNSUPPORTED"),
+        InvalidPath::Encoding => seen(StatusCode::BAD_REQUEST, "NAME_INVALID"),
+        InvalidPath::Name(_) => seen(StatusCode::BAD_REQUEST, "NAME_INVALID"),
+        InvalidPath::Reference(_) => seen(StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+        InvalidPath::Digest(_) => seen(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+    }
+}
+
+fn of_registry(error: &RegistryError) -> Seen {
+    match error {
+        RegistryError::Rejected(rejection) => of_rejection(rejection),
+        RegistryError::Propose(ProposeError::NotProposed(_)) => UNAVAILABLE,
+        RegistryError::Propose(ProposeError::Unknown(_)) => UNKNOWN_OUTCOME,
+        RegistryError::Barrier(_) | RegistryError::ReadOnly { .. } => UNAVAILABLE,
+        RegistryError::Elsewhere { .. } | RegistryError::RevisionAhead { .. } => UNAVAILABLE,
+        RegistryError::UploadBusy(_) => UNAVAILABLE,
+        RegistryError::Denied(_) => seen(StatusCode::FORBIDDEN, "DENIED"),
+        RegistryError::DigestMismatch { .. } => seen(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+        RegistryError::UploadUnknown(_) => seen(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+        RegistryError::UploadRange { .. } => seen(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
+        RegistryError::SizeInvalid { .. } => seen(StatusCode::BAD_REQUEST, "SIZE_INVALID"),
+        RegistryError::BodyTorn(_) => seen(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID"),
+        RegistryError::ManifestInvalid(_) => seen(StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+        RegistryError::ManifestTooLarge { .. } => seen(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
+        RegistryError::Busy(_) => seen(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+        RegistryError::Store(StoreError::Full(_) | StoreError::Unavailable(_)) => UNAVAILABLE,
+        RegistryError::Store(_) | RegistryError::View(_) => INTERNAL,
+    }
+}
+
+fn of_rejection(rejection: &Rejection) -> Seen {
+    match rejection {
+        Rejection::RepositoryUnknown(_) => seen(StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
+        Rejection::ManifestUnknown(_) | Rejection::TagUnknown(_) => seen(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
+        Rejection::BlobUnknown(_) => seen(StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
+        Rejection::BlobsMissing(_) | Rejection::ManifestsMissing(_) => {
+            seen(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN")
+        }
+        Rejection::SizeMismatch { .. } => seen(StatusCode::BAD_REQUEST, "SIZE_INVALID"),
+        Rejection::TagConflict { .. } => seen(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
+        Rejection::Referenced { .. } => seen(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+        Rejection::Expired => seen(StatusCode::CONFLICT, "REQUEST_EXPIRED"),
+        Rejection::StaleEpoch => seen(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+        Rejection::Denied(_) => seen(StatusCode::FORBIDDEN, "DENIED"),
+        Rejection::TooLarge(_) => seen(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
+        Rejection::FeatureLevel(_) | Rejection::WrongCluster => UNAVAILABLE,
+        Rejection::StoreMismatch(_) | Rejection::RegionUnknown(_) => UNAVAILABLE,
+        Rejection::NodeConflict(_) | Rejection::JobUnknown(_) => INTERNAL,
+    }
+}
+
+/// An error body in OCI's form.
+pub(crate) fn body(code: &str, message: &str) -> String {
+    json!({ "errors": [{ "code": code, "message": message }] }).to_string()
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Seen { status, code } = self.seen();
+        if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+            tracing::warn!(error = %self, code, "a request failed");
+        }
+        let mut response = Response::new(Body::from(body(code, &self.to_string())));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if self.outcome_is_unknown() {
+            headers.insert(ATOLL_OUTCOME, HeaderValue::from_static("unknown"));
+        }
+        if let Self::Method(allowed) = self {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
