@@ -153,6 +153,23 @@ pub enum Command {
         /// The job, by the revision that created it.
         job: Revision,
     },
+    /// Condemns links that no manifest ever used, as listed by [`crate::read::idle_links`]; one that has changed since
+    /// is left alone.
+    CondemnLinks {
+        /// At most [`Command::ITEMS_MAX`].
+        links: Vec<LinkItem>,
+    },
+    /// Drops links whose grace period is over, as listed by [`crate::read::idle_links`]; one that was revived, or
+    /// condemned anew since, is left alone.
+    DropLinks {
+        /// At most [`Command::ITEMS_MAX`].
+        links: Vec<LinkItem>,
+    },
+    /// Takes a node off the list and frees its name; its number is never used again.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 impl Command {
@@ -287,6 +304,17 @@ pub struct DropItem {
     pub digest: Digest,
     /// The object.
     pub object: ObjectName,
+}
+
+/// A link that nothing uses: nothing happens unless this very change made it so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkItem {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The blob.
+    pub digest: Digest,
+    /// The change that linked it unused, or condemned it.
+    pub revision: Revision,
 }
 
 /// A node of the cluster.

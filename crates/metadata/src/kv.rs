@@ -12,6 +12,14 @@ pub enum Family {
 impl Family {
     /// Every family.
     pub const ALL: [Self; 2] = [Self::State, Self::Wanted];
+
+    /// One byte for the state hash. Landed: it never changes.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::State => 0,
+            Self::Wanted => 1,
+        }
+    }
 }
 
 /// The store below failed, or holds what cannot be decoded. A node that gets this in apply must stop.

@@ -4,14 +4,25 @@
 //! code runs under property tests, in simulation and in production, and two nodes that apply the same entries hold the
 //! same bytes.
 
+mod apply;
 mod command;
+mod hash;
 mod kv;
+mod memory;
 mod outcome;
+mod overlay;
 pub mod read;
+mod wire;
+
+pub use apply::apply;
 
 pub use command::{
-    BlobSource, Command, CopyItem, DropItem, Entry, Envelope, Expected, ManifestBody, ManifestReference, NodeRole,
-    PutManifest, RegisterNode, TagUpdate,
+    BlobSource, Command, CopyItem, DropItem, Entry, Envelope, Expected, LinkItem, ManifestBody, ManifestReference,
+    NodeRole, PutManifest, RegisterNode, TagUpdate,
 };
+pub use hash::hash_of_all;
 pub use kv::{Family, Kv, KvError, KvRead};
-pub use outcome::{CopyOutcome, Done, Outcome, Rejection};
+pub use memory::MemoryKv;
+pub use outcome::{Applied, CopyOutcome, Done, Outcome, Rejection};
+pub use overlay::{Changes, Overlay};
+pub use wire::InvalidEntry;

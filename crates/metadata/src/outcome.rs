@@ -2,6 +2,16 @@
 
 use atoll_types::{Digest, NodeId, RepositoryName, Revision, Tag};
 
+/// A command's outcome and the revision that brought it. A request that was applied before yields the same value again,
+/// with the original revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The change.
+    pub revision: Revision,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -143,6 +153,17 @@ pub enum Rejection {
     /// A node's number or name is taken by another.
     #[error("{0}")]
     NodeConflict(String),
+    /// The request id belongs to another command that was applied.
+    #[error("the request id was used for another request; a request id names one write")]
+    RequestReused,
+    /// The manifest is there under another media type.
+    #[error("manifest {digest} is stored as {found:?}; put it with that media type, or delete it first")]
+    MediaTypeConflict {
+        /// The manifest.
+        digest: Digest,
+        /// The media type that it was put with.
+        found: String,
+    },
     /// No such job.
     #[error("there is no job {0}")]
     JobUnknown(Revision),

@@ -31,6 +31,11 @@ impl ObjectName {
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
+
+    /// What makes it unique within its epoch.
+    pub const fn random_bits(&self) -> &[u8; 16] {
+        &self.random
+    }
 }
 
 impl fmt::Display for ObjectName {
