@@ -171,6 +171,8 @@ fn of_rejection(rejection: &Rejection) -> Seen {
         Rejection::TagConflict { .. } => seen(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
         Rejection::Referenced { .. } => seen(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
         Rejection::Expired => seen(StatusCode::CONFLICT, "REQUEST_EXPIRED"),
+        Rejection::RequestReused => seen(StatusCode::CONFLICT, "REQUEST_REUSED"),
+        Rejection::MediaTypeConflict { .. } => seen(StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
         Rejection::StaleEpoch => seen(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
         Rejection::Denied(_) => seen(StatusCode::FORBIDDEN, "DENIED"),
         Rejection::TooLarge(_) => seen(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
