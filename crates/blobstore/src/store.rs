@@ -8,6 +8,8 @@ use atoll_types::{ClusterId, ObjectName, StoreId};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+use crate::BlockChecksums;
+
 /// Bytes as they come; an error ends the stream.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
@@ -37,18 +39,6 @@ pub enum StoreError {
     /// Anything else.
     #[error("object store: {0}")]
     Other(String),
-}
-
-/// XXH3-64 of each 256 KiB block of an object, in order. Empty for an object of at most
-/// [`BlockChecksums::WHOLE_BYTES_MAX`], which is checked by its digest instead.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BlockChecksums(pub Vec<u64>);
-
-impl BlockChecksums {
-    /// Size of a block in bytes; the last one of an object may be shorter.
-    pub const BLOCK_BYTES: u64 = 256 << 10;
-    /// Largest object that has no checksums.
-    pub const WHOLE_BYTES_MAX: u64 = 64 << 10;
 }
 
 /// What a store knows of an object.
@@ -83,6 +73,7 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 
     /// At most `limit` objects whose printed names are greater than that of `after`, in the order of printed names.
+    /// Only an empty page is the end. The size of an object that is corrupt is a guess.
     async fn list(&self, after: Option<&ObjectName>, limit: usize) -> Result<Vec<ObjectInfo>, StoreError>;
 
     /// Reads the marker of the store, or writes a new one if it has none. A marker of another cluster is
@@ -96,14 +87,19 @@ pub trait BlobStore: Send + Sync + 'static {
 /// An object being written.
 #[async_trait]
 pub trait ObjectWriter: Send {
-    /// Takes the next bytes, of any length; returns when there is room for more.
+    /// Takes the next bytes, of any length; returns when there is room for more. A writer that failed once goes on
+    /// failing. [`ObjectWriter::written`] tells whether a call that was dropped half-way took its bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// How many bytes were taken so far. A call of `write` takes all of its bytes at once, or none.
+    fn written(&self) -> u64;
 
     /// Reads back what was written so far, for a digest of another algorithm than was hashed on the way.
     async fn read_back(&mut self) -> Result<ByteStream, StoreError>;
 
     /// Makes the object durable and visible under its name: bytes, checksums and directory entries are synced when it
-    /// returns. Never overwrites: a name that exists is an error.
+    /// returns. Never overwrites: a name that exists is an error, and so is a number of checksums that the size does
+    /// not ask for ([`BlockChecksums::count_for`]). After an error the object may be there or not, as nobody knows it.
     async fn complete(self: Box<Self>, checksums: BlockChecksums) -> Result<(), StoreError>;
 
     /// Removes all traces, and says whether that worked; dropping does the same without an answer.

@@ -1,0 +1,150 @@
+//! Reading objects of a folder.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use atoll_types::ObjectName;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+
+use super::{Shared, footer};
+use crate::{BlockChecksums, ByteStream, ObjectInfo, StoreError};
+
+/// Longest piece, in bytes. Pieces begin and end at multiples of it, so that each is a block.
+const PIECE_BYTES: u64 = BlockChecksums::BLOCK_BYTES;
+/// How many pieces of one stream are read before they are asked for.
+const READ_AHEAD_PIECES: usize = 2;
+
+/// The size of an object, if the end of its file is sound.
+pub(super) fn stat(shared: &Shared, name: ObjectName) -> Result<ObjectInfo, StoreError> {
+    let (file, size) = open(shared, name)?;
+    decode_footer(&file, name, size)?;
+    Ok(ObjectInfo { name, size })
+}
+
+/// The checksums of an object.
+pub(super) fn checksums(shared: &Shared, name: ObjectName) -> Result<BlockChecksums, StoreError> {
+    let (file, size) = open(shared, name)?;
+    decode_footer(&file, name, size)
+}
+
+/// The bytes of a range. The first piece is read by the call that opens the file.
+pub(super) async fn stream(
+    shared: &Arc<Shared>,
+    name: ObjectName,
+    range: Range<u64>,
+) -> Result<ByteStream, StoreError> {
+    let (first, rest) = split_first(range.clone());
+    let opened = shared.clone();
+    let (file, bytes) = shared
+        .pool
+        .run(move || {
+            let (file, size) = open(&opened, name)?;
+            check_range(name, &range, size)?;
+            let bytes = read_piece(&file, name, first)?;
+            Ok((file, bytes))
+        })
+        .await?;
+    Ok(with_rest(shared, name, file, bytes, rest))
+}
+
+/// All bytes of a file that is being written.
+pub(super) async fn stream_of_file(
+    shared: &Arc<Shared>,
+    name: ObjectName,
+    path: PathBuf,
+    size: u64,
+) -> Result<ByteStream, StoreError> {
+    let (first, rest) = split_first(0..size);
+    let opened = shared.clone();
+    let (file, bytes) = shared
+        .pool
+        .run(move || {
+            let file = File::open(&path).map_err(|e| opened.object_error(&name, "reading back", &e))?;
+            let bytes = read_piece(&file, name, first)?;
+            Ok((file, bytes))
+        })
+        .await?;
+    Ok(with_rest(shared, name, file, bytes, rest))
+}
+
+/// The first piece, then the others, read a bounded distance ahead.
+fn with_rest(shared: &Arc<Shared>, name: ObjectName, file: File, first: Bytes, rest: Range<u64>) -> ByteStream {
+    if first.is_empty() {
+        return stream::empty().boxed();
+    }
+    let first = stream::once(std::future::ready(Ok(first)));
+    if rest.is_empty() {
+        return first.boxed();
+    }
+    let (shared, file) = (shared.clone(), Arc::new(file));
+    let others = stream::iter(pieces(rest)).map(move |piece| {
+        let file = file.clone();
+        let mut started = shared.pool.start(move || read_piece(&file, name, piece));
+        let shared = shared.clone();
+        async move { shared.pool.wait(&mut started).await }
+    });
+    first.chain(others.buffered(READ_AHEAD_PIECES)).boxed()
+}
+
+fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let mut left = range;
+    std::iter::from_fn(move || {
+        let (piece, rest) = split_first(left.clone());
+        left = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn split_first(range: Range<u64>) -> (Range<u64>, Range<u64>) {
+    let border =
+        range.start.saturating_add(1).next_multiple_of(PIECE_BYTES).clamp(range.start, range.end.max(range.start));
+    (range.start..border, border..range.end)
+}
+
+/// An object's file, and the size that its length says.
+fn open(shared: &Shared, name: ObjectName) -> Result<(File, u64), StoreError> {
+    let failed = |e: std::io::Error| shared.object_error(&name, "opening", &e);
+    let file = File::open(shared.path(&name)).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let size = footer::size_of(length)
+        .ok_or_else(|| corrupt(name, format!("no object has a file of {length} bytes; it was cut off")))?;
+    Ok((file, size))
+}
+
+fn check_range(name: ObjectName, range: &Range<u64>, size: u64) -> Result<(), StoreError> {
+    if range.start <= range.end && range.end <= size {
+        return Ok(());
+    }
+    Err(corrupt(name, format!("bytes {range:?} were asked for, and it has {size}")))
+}
+
+fn decode_footer(file: &File, name: ObjectName, size: u64) -> Result<BlockChecksums, StoreError> {
+    let bytes = read_exactly(file, name, size, footer::footer_bytes(size) as usize)?;
+    footer::decode(&name, size, &bytes).map_err(|detail| corrupt(name, detail))
+}
+
+fn read_piece(file: &File, name: ObjectName, piece: Range<u64>) -> Result<Bytes, StoreError> {
+    read_exactly(file, name, piece.start, (piece.end - piece.start) as usize).map(Bytes::from)
+}
+
+fn read_exactly(file: &File, name: ObjectName, offset: u64, count: usize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(count);
+    while bytes.len() < count {
+        let (at, missing) = (offset + bytes.len() as u64, count - bytes.len());
+        // Straight into the spare room: nothing is zeroed first. There may be more room than was asked for.
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(corrupt(name, format!("its file ends {missing} bytes early"))),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(super::error::object_error(&name, "reading", &error.into())),
+        }
+    }
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+fn corrupt(object: ObjectName, detail: String) -> StoreError {
+    StoreError::Corrupt { object, detail }
+}

@@ -1,0 +1,170 @@
+//! Files being written. They bear their owner's name, and an owner holds a lock as long as it lives, so that two nodes
+//! on one mount never sweep each other's.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The folder for temporary files, with the lock of this owner.
+pub(super) struct TempFolder {
+    folder: PathBuf,
+    owner: String,
+    next: AtomicU64,
+    /// Held, not used: closing it sets the lock free.
+    _lock: File,
+}
+
+impl TempFolder {
+    /// Takes a new owner's lock and removes the files of all owners that are gone.
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
+        let (owner, lock) = take_lock(&folder)?;
+        if let Err(error) = sweep(&folder) {
+            tracing::warn!(folder = %folder.display(), %error, "unfinished uploads of earlier runs were not all removed");
+        }
+        Ok(Self { folder, owner, next: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// A new, empty file, removed when it is dropped.
+    pub(super) fn create(&self) -> io::Result<TempFile> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{}-{number}", self.owner));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(TempFile { file, path, is_linked: true })
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        // A lock that stays behind is free, and swept by the next owner.
+        let _ = std::fs::remove_file(lock_path(&self.folder, &self.owner));
+    }
+}
+
+/// A file being written. Dropping it removes it.
+pub(super) struct TempFile {
+    pub(super) file: File,
+    path: PathBuf,
+    is_linked: bool,
+}
+
+impl TempFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it durable and visible under a name that must be free: bytes, then the name, then the folder.
+    pub(super) fn publish(mut self, target: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        rename_new(&self.path, target)?;
+        self.is_linked = false;
+        super::sync_parent(target).inspect_err(|_| {
+            // The object counts as not written. Nobody has its name, so this only saves space until the sweep.
+            let _ = std::fs::remove_file(target);
+        })
+    }
+
+    /// Removes it, and says whether that worked.
+    pub(super) fn remove(mut self) -> io::Result<()> {
+        self.is_linked = false;
+        std::fs::remove_file(&self.path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if self.is_linked
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays until the next start");
+        }
+    }
+}
+
+/// Renames without ever replacing a file. Where the file system cannot do that in one step (NFS), it links.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_new(from, to),
+        done => Ok(done?),
+    }
+}
+
+/// The same in two steps. If the second fails, the file has two names, and the sweep removes the temporary one.
+fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)?;
+    let _ = std::fs::remove_file(from);
+    Ok(())
+}
+
+fn lock_path(folder: &Path, owner: &str) -> PathBuf {
+    folder.join(format!("{owner}.lock"))
+}
+
+/// Invents an owner and takes its lock.
+fn take_lock(folder: &Path) -> io::Result<(String, File)> {
+    loop {
+        let owner = format!("{:032x}", rand::random::<u128>());
+        let path = lock_path(folder, &owner);
+        let lock = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        // Between the two calls another node may have taken it for a dead owner's: then this one tries another name.
+        match lock.try_lock() {
+            Ok(()) if is_same_file(&lock, &path)? => return Ok((owner, lock)),
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
+    let open = open.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the files of owners that are gone. Whether one is gone is asked after its file was seen, so that an owner
+/// which appears meanwhile, and which takes its lock before it makes a file, is not mistaken for a dead one.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let Some(owner) = name.to_str().and_then(owner_of) else { continue };
+        let Some(held) = lock_of_dead(&lock_path(folder, owner))? else { continue };
+        // A lock may go before its owner's files: one without a lock counts as free too.
+        remove_if_there(&folder.join(&name))?;
+        drop(held);
+    }
+    Ok(())
+}
+
+/// The owner of a file in the folder, or of a lock.
+fn owner_of(name: &str) -> Option<&str> {
+    name.strip_suffix(".lock").or_else(|| name.split_once('-').map(|(owner, _)| owner))
+}
+
+/// `None` if the owner lives, else its lock if there still is one, taken.
+fn lock_of_dead(path: &Path) -> io::Result<Option<Option<File>>> {
+    let lock = match OpenOptions::new().write(true).open(path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(None)),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(Some(lock))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
