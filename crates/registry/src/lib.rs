@@ -3,11 +3,19 @@
 //! Architecture invariant: knows neither HTTP nor gRPC nor Raft. Whoever calls it holds an `Access`; whoever implements
 //! its ports decides how metadata and bytes travel.
 
+mod answers;
 mod error;
+mod options;
 mod ports;
+mod registry;
+mod upload;
 
+pub use answers::{BlobHandle, Linked, ManifestAnswer, ManifestHead, Page, PutAnswer, Referrer, ReferrersPage};
 pub use error::RegistryError;
+pub use options::{Consistency, ReadOptions, RegistryConfig, WriteOptions};
 pub use ports::{
     Applied, BarrierError, Freshness, MetadataGroup, MetadataGroupExt, Mode, Proposal, ProposeError, ReadThrough,
     ReadThroughError,
 };
+pub use registry::{PutTarget, Registry};
+pub use upload::{Body, InvalidSessionId, Owner, SessionId, UploadStatus};

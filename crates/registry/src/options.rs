@@ -1,0 +1,82 @@
+//! How the use cases are configured, and what a caller may ask of one call.
+
+use std::time::Duration;
+
+use atoll_types::{NodeId, RegionId, RequestId, Revision, StoreId};
+use tokio::time::Instant;
+
+/// How a registry is set up.
+#[derive(Clone, Debug)]
+pub struct RegistryConfig {
+    /// The node's region.
+    pub region: RegionId,
+    /// The node.
+    pub node: NodeId,
+    /// The region's object store.
+    pub store: StoreId,
+    /// How old the view may be for reads by tag, lists and referrers that ask for nothing more.
+    pub max_staleness: Duration,
+    /// Prefixes of repositories whose reads by tag, lists and referrers always take a barrier.
+    pub linearizable: Vec<String>,
+    /// Most upload sessions that are open at once at this node.
+    pub uploads_max: usize,
+    /// For how long a session may be idle before it ends.
+    pub upload_idle: Duration,
+    /// Bytes of memory for the block checksums of objects that are read often.
+    pub checksum_cache_bytes: u64,
+}
+
+impl RegistryConfig {
+    /// The bound of staleness where none is configured.
+    pub const MAX_STALENESS: Duration = Duration::from_secs(1);
+    /// The bound of open sessions where none is configured.
+    pub const UPLOADS_MAX: usize = 10_000;
+    /// The idle time of sessions where none is configured.
+    pub const UPLOAD_IDLE: Duration = Duration::from_secs(3_600);
+
+    /// With the defaults for all that has one.
+    pub fn new(region: RegionId, node: NodeId, store: StoreId) -> Self {
+        Self {
+            region,
+            node,
+            store,
+            max_staleness: Self::MAX_STALENESS,
+            linearizable: Vec::new(),
+            uploads_max: Self::UPLOADS_MAX,
+            upload_idle: Self::UPLOAD_IDLE,
+            checksum_cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// How current an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// As configured: within the bound of staleness.
+    #[default]
+    Default,
+    /// All that was acknowledged anywhere before the request.
+    Linearizable,
+}
+
+/// What a read asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// How current the answer must be.
+    pub consistency: Consistency,
+    /// The answer must show this revision.
+    pub min_revision: Option<Revision>,
+    /// Until when to answer.
+    pub deadline: Instant,
+}
+
+/// What a write brings along.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// The client's own request id, with the revision that it had seen: the write may have been tried before.
+    pub request: Option<(Revision, RequestId)>,
+    /// From where the request came, for the audit trail.
+    pub client_address: String,
+    /// Until when to answer.
+    pub deadline: Instant,
+}
