@@ -1,4 +1,13 @@
-//! Bounded parsing of OCI and Docker manifests, their media types, and OCI's error codes.
+//! Bounded parsing of manifests and indexes (OCI image specification 1.1; Docker image manifest version 2, schema 2).
+//!
+//! Architecture invariant: knows `types` and nothing else of Atoll. Nothing here allocates more than a small multiple of
+//! the body, recurses without a bound, or accepts what two parsers could understand in two ways.
 
-/// Largest manifest body, in bytes.
-pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
+mod manifest;
+mod media_type;
+mod strict;
+
+pub use manifest::{
+    Child, Kind, MANIFEST_BYTES_MAX, ManifestError, ParsedManifest, REFERENCES_MAX, ReferenceKind, parse_manifest,
+};
+pub use media_type::{essence, is_manifest, is_non_distributable};
