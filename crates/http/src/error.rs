@@ -210,3 +210,84 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atoll_registry::BarrierError;
+    use atoll_types::{Digest, RegionId, Revision};
+    use http_body_util::BodyExt;
+
+    fn region() -> RegionId {
+        "eu-west".parse().unwrap()
+    }
+
+    /// Errors of every kind, with what a client sees of them.
+    fn table() -> Vec<(ApiError, u16, &'static str)> {
+        let digest = Digest::sha256(b"x");
+        let of = |error: RegistryError| ApiError::from(error);
+        let refused = |rejection: Rejection| ApiError::from(RegistryError::from(rejection));
+        vec![
+            (of(RegistryError::ReadOnly { region: region() }), 503, "UNAVAILABLE"),
+            (of(RegistryError::Elsewhere { digest, regions: vec![region()] }), 503, "UNAVAILABLE"),
+            (of(BarrierError::NoQuorum.into()), 503, "UNAVAILABLE"),
+            (of(ProposeError::NotProposed("no leader".into()).into()), 503, "UNAVAILABLE"),
+            (of(ProposeError::Unknown("lost".into()).into()), 504, "UNAVAILABLE"),
+            (of(RegistryError::RevisionAhead { asked: Revision(9), applied: Revision(1) }), 503, "UNAVAILABLE"),
+            (of(RegistryError::UploadUnknown("s".into())), 404, "BLOB_UPLOAD_UNKNOWN"),
+            (of(RegistryError::UploadRange { stated: 5, offset: 1 }), 416, "BLOB_UPLOAD_INVALID"),
+            (of(RegistryError::SizeInvalid { stated: 5, actual: 1 }), 400, "SIZE_INVALID"),
+            (of(RegistryError::ManifestTooLarge { actual: 5, limit: 1 }), 413, "SIZE_INVALID"),
+            (of(RegistryError::ManifestInvalid("no".into())), 400, "MANIFEST_INVALID"),
+            (of(RegistryError::Busy("full".into())), 429, "TOOMANYREQUESTS"),
+            (of(StoreError::Full("disk".into()).into()), 503, "UNAVAILABLE"),
+            (of(StoreError::Other("bad".into()).into()), 500, "INTERNAL"),
+            (refused(Rejection::ManifestUnknown(digest)), 404, "MANIFEST_UNKNOWN"),
+            (refused(Rejection::BlobUnknown(digest)), 404, "BLOB_UNKNOWN"),
+            (refused(Rejection::BlobsMissing(vec![digest])), 404, "MANIFEST_BLOB_UNKNOWN"),
+            (refused(Rejection::Referenced { digest, by: digest }), 405, "UNSUPPORTED"),
+            (refused(Rejection::TagConflict { tag: "v".parse().unwrap(), found: None }), 412, "PRECONDITION_FAILED"),
+            (refused(Rejection::Expired), 409, "REQUEST_EXPIRED"),
+            (InvalidPath::Unknown.into(), 404, "UNSUPPORTED"),
+            (InvalidHeader::MinRevision.into(), 400, "HEADER_INVALID"),
+            (ApiError::Method("GET"), 405, "UNSUPPORTED"),
+            (ApiError::OwnerUnreachable { node: NodeId(7), reason: "refused".into() }, 503, "UNAVAILABLE"),
+            (ApiError::OwnerSilent { node: NodeId(7), reason: "silence".into() }, 504, "UNAVAILABLE"),
+            (ApiError::Overloaded, 429, "TOOMANYREQUESTS"),
+            (ApiError::Panic, 500, "INTERNAL"),
+        ]
+    }
+
+    #[tokio::test]
+    async fn every_error_has_its_status_its_code_and_a_message() {
+        for (error, status, code) in table() {
+            let (what, message) = (format!("{error:?}"), error.to_string());
+            let response = error.into_response();
+            assert_eq!(response.status(), status, "{what}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body, json!({ "errors": [{ "code": code, "message": message }] }), "{what}");
+            assert!(!message.is_empty(), "{what}");
+        }
+    }
+
+    #[test]
+    fn who_may_try_again_is_told_and_who_cannot_know_too() {
+        for (error, status, _) in table() {
+            let what = format!("{error:?}");
+            let unknown =
+                status == 504 || matches!(error, ApiError::Registry(RegistryError::Rejected(Rejection::Expired)));
+            let response = error.into_response();
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), matches!(status, 429 | 503), "{what}");
+            assert_eq!(response.headers().contains_key(ATOLL_OUTCOME), unknown, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_message_cannot_break_out_of_its_body() {
+        let body = body("CODE", "\"}],\r\nX-Injected: 1");
+        let parsed: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(parsed["errors"][0]["message"], "\"}],\r\nX-Injected: 1");
+        assert!(!body.contains('\n'));
+    }
+}

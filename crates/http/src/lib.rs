@@ -3,11 +3,13 @@
 //! Architecture invariant: nothing is decided here that a use case could decide. This crate turns requests into calls
 //! of `registry`, and what comes back into answers; the one place that knows statuses and OCI codes is `error`.
 
+mod app;
 mod body;
 mod conditional;
 mod config;
 mod error;
 mod forward;
+mod handlers;
 pub mod headers;
 mod ports;
 mod query;
@@ -15,9 +17,12 @@ mod range;
 mod route;
 mod server;
 mod sniff;
+mod stack;
 mod stall;
 
+pub use app::App;
 pub use config::{HttpConfig, RequestLimits};
 use error::ApiError;
 pub use ports::{Health, PeerDirectory, Readiness};
 pub use server::{Peer, ServerLimits, serve};
+pub use stack::router;

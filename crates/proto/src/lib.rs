@@ -16,7 +16,13 @@ pub mod metadata {
         tonic::include_proto!("atoll.metadata.v1");
     }
 }
-pub mod replication;
+/// Blobs between regions.
+pub mod replication {
+    #[allow(missing_docs, clippy::all, unreachable_pub)]
+    pub mod v1 {
+        tonic::include_proto!("atoll.replication.v1");
+    }
+}
 /// Administration.
 pub mod admin {
     #[allow(missing_docs, clippy::all, unreachable_pub)]

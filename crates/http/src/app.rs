@@ -1,0 +1,88 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use atoll_auth::{Access, Action, Authorizer, Identity};
+use atoll_registry::{Freshness, Mode, Registry, RegistryError};
+use atoll_telemetry::Metrics;
+use atoll_types::RepositoryName;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::ApiError;
+use crate::forward::Forwarder;
+use crate::{Health, HttpConfig, PeerDirectory};
+
+/// What all handlers share.
+pub struct App {
+    pub(crate) config: HttpConfig,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) peers: Arc<dyn PeerDirectory>,
+    pub(crate) health: Arc<dyn Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        config: HttpConfig,
+        registry: Arc<Registry>,
+        authorizer: Arc<dyn Authorizer>,
+        peers: Arc<dyn PeerDirectory>,
+        health: Arc<dyn Health>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let forwarder = Forwarder::new(config.node, &config.limits);
+        let requests = Arc::new(Semaphore::new(config.limits.requests_max));
+        let tasks = TaskTracker::new();
+        Arc::new(Self { config, registry, authorizer, peers, health, metrics, forwarder, requests, tasks })
+    }
+
+    /// Waits for writes and drains that outlived their connections. Call it after [`crate::serve`] has returned; every
+    /// one of them has a deadline of its own.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.registry.freshness()
+    }
+
+    /// Refuses a write at once where it could not be acknowledged: before its body is read.
+    pub(crate) fn writable(&self) -> Result<(), RegistryError> {
+        match self.freshness().mode {
+            Mode::ReadWrite => Ok(()),
+            Mode::ReadOnly => Err(RegistryError::ReadOnly { region: self.config.region.clone() }),
+        }
+    }
+
+    /// The proof that a use case takes.
+    pub(crate) fn access<A: Action>(
+        &self,
+        identity: &Identity,
+        repository: &RepositoryName,
+    ) -> Result<Access<A>, RegistryError> {
+        Ok(self.authorizer.access(identity, repository)?)
+    }
+
+    /// Runs a write to its end even if its client leaves: half of a write must not be dropped.
+    pub(crate) async fn to_its_end<T, F>(&self, write: F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let write = tracing::Instrument::instrument(write, tracing::Span::current());
+        match self.tasks.spawn(write).await {
+            Ok(result) => Ok(result?),
+            Err(error) => {
+                tracing::error!(%error, "a write panicked");
+                Err(ApiError::Panic)
+            }
+        }
+    }
+}

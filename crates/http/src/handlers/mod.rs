@@ -1,0 +1,170 @@
+//! One handler for each route and method.
+
+mod blobs;
+mod health;
+mod lists;
+mod manifests;
+mod uploads;
+
+use std::sync::Arc;
+
+use atoll_auth::{Access, Action, Identity};
+use atoll_registry::{Consistency, ReadOptions, WriteOptions};
+use atoll_types::{Digest, RepositoryName, Revision};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
+
+use crate::body::RequestBody;
+use crate::headers::{ATOLL_REVISION, DOCKER_CONTENT_DIGEST, Wishes};
+use crate::query::Query;
+use crate::route::Route;
+use crate::stack::Parsed;
+use crate::{ApiError, App, Peer};
+
+/// What a handler answers.
+type Answer = Result<Response, ApiError>;
+
+/// A request, taken apart.
+struct Ask {
+    app: Arc<App>,
+    parts: Parts,
+    query: Query,
+    wishes: Wishes,
+    identity: Identity,
+}
+
+impl Ask {
+    fn access<A: Action>(&self, repository: &RepositoryName) -> Result<Access<A>, ApiError> {
+        Ok(self.app.access(&self.identity, repository)?)
+    }
+
+    fn read(&self) -> ReadOptions {
+        ReadOptions {
+            consistency: if self.wishes.linearizable { Consistency::Linearizable } else { Consistency::Default },
+            min_revision: self.wishes.min_revision,
+            deadline: Instant::now() + self.app.config.limits.read_wait,
+        }
+    }
+
+    fn write(&self) -> WriteOptions {
+        WriteOptions {
+            request: self.wishes.request,
+            client_address: self.identity.address.clone(),
+            deadline: Instant::now() + self.app.config.limits.write_wait,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+}
+
+/// Every request ends here.
+pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Response {
+    answer(app, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn answer(app: Arc<App>, mut request: Request) -> Answer {
+    let parsed = request.extensions_mut().remove::<Parsed>().map(|p| p.0);
+    let (parts, body) = request.into_parts();
+    let body = RequestBody::new(body, &parts.headers, app.config.limits.body_idle, &app.tasks);
+    let route = parsed.unwrap_or_else(|| Route::parse(parts.uri.path()))?;
+    let address = parts.extensions.get::<Peer>().map_or(String::new(), |peer| peer.0.ip().to_string());
+    let identity = Identity { name: String::new(), address };
+    let (query, wishes) = (Query::of(&parts.uri), Wishes::of(&parts.headers)?);
+    let ask = Ask { app, parts, query, wishes, identity };
+    check_namespace(&ask)?;
+    serve(ask, route, body).await
+}
+
+/// containerd names the registry that it means (`ns=`) when it asks a mirror.
+fn check_namespace(ask: &Ask) -> Result<(), ApiError> {
+    let names = &ask.app.config.server_names;
+    match ask.query.get("ns") {
+        Some(ns) if !names.is_empty() && !names.iter().any(|n| n == ns) => {
+            Err(ApiError::ForeignNamespace(ns.chars().take(255).collect()))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn serve(ask: Ask, route: Route, body: RequestBody) -> Answer {
+    use Method as M;
+    match (route, ask.parts.method.clone()) {
+        (Route::Live, M::GET | M::HEAD) => Ok(health::live()),
+        (Route::Ready, M::GET | M::HEAD) => Ok(health::ready(&ask)),
+        (Route::Base, M::GET | M::HEAD) => Ok(json(&serde_json::json!({}))),
+        (Route::Catalog, M::GET | M::HEAD) => lists::catalog(&ask).await,
+        (Route::Tags(name), M::GET | M::HEAD) => lists::tags(&ask, &name).await,
+        (Route::Referrers(name, digest), M::GET | M::HEAD) => lists::referrers(&ask, &name, &digest).await,
+        (Route::Live | Route::Ready | Route::Base | Route::Catalog | Route::Tags(_) | Route::Referrers(..), _) => {
+            Err(ApiError::Method("GET, HEAD"))
+        }
+        (Route::Manifest(name, reference), method) => match method {
+            M::GET => manifests::get(&ask, &name, &reference).await,
+            M::HEAD => manifests::head(&ask, &name, &reference).await,
+            M::PUT => manifests::put(&ask, name, reference, body).await,
+            M::DELETE => manifests::delete(&ask, &name, reference).await,
+            _ => Err(ApiError::Method("GET, HEAD, PUT, DELETE")),
+        },
+        (Route::Blob(name, digest), method) => match method {
+            M::GET => blobs::get(&ask, &name, &digest).await,
+            M::HEAD => blobs::head(&ask, &name, &digest).await,
+            M::DELETE => blobs::delete(&ask, &name, digest).await,
+            _ => Err(ApiError::Method("GET, HEAD, DELETE")),
+        },
+        (Route::Uploads(name), M::POST) => uploads::start(&ask, name, body).await,
+        (Route::Uploads(_), _) => Err(ApiError::Method("POST")),
+        (Route::Upload(name, session), M::GET | M::PATCH | M::PUT | M::DELETE) => {
+            uploads::session(&ask, name, session, body).await
+        }
+        (Route::Upload(..), _) => Err(ApiError::Method("GET, PATCH, PUT, DELETE")),
+    }
+}
+
+/// An answer without a body.
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    set(&mut response, header::CACHE_CONTROL, "no-store");
+    response
+}
+
+/// An answer of JSON. It changes whenever somebody pushes: it may be kept, but not used without asking.
+fn json(value: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    set(&mut response, header::CACHE_CONTROL, "no-cache");
+    response
+}
+
+/// Sets a header; a value that HTTP cannot carry is left out. No such value gets here: names, tags and digests are
+/// parsed, and media types were checked when they came in.
+fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn set_number(response: &mut Response, name: HeaderName, value: u64) {
+    response.headers_mut().insert(name, HeaderValue::from(value));
+}
+
+/// An answer to a write that was acknowledged.
+fn written(status: StatusCode, revision: Revision) -> Response {
+    let mut response = empty(status);
+    set_number(&mut response, ATOLL_REVISION, revision.0);
+    response
+}
+
+/// A blob or manifest was stored, and is there.
+fn created(location: &str, digest: &Digest, revision: Revision) -> Response {
+    let mut response = written(StatusCode::CREATED, revision);
+    set(&mut response, header::LOCATION, location);
+    set(&mut response, DOCKER_CONTENT_DIGEST, &digest.to_string());
+    response
+}

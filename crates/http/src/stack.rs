@@ -1,0 +1,256 @@
+//! The tower stack: one vertical list. What stands above sees what stands below, refusals and panics included.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use atoll_registry::{Freshness, Mode};
+use atoll_telemetry::{RequestSample, set_trace_parent};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{Instrument, Span, field};
+
+use crate::handlers::dispatch;
+use crate::headers::{ATOLL_STALENESS_MS, DOCKER_API_VERSION};
+use crate::route::{InvalidPath, Route};
+use crate::{ApiError, App, Peer};
+
+/// The route of a request, parsed once.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed(pub(crate) Result<Route, InvalidPath>);
+
+/// The whole API as a service.
+pub fn router(app: Arc<App>) -> Router {
+    let stack = ServiceBuilder::new()
+        // Outermost, so that the span, the log line and the metrics know the status that the client gets.
+        .layer(from_fn_with_state(app.clone(), observe))
+        // Above all that can refuse: every answer, whatever made it, carries the version and the staleness.
+        .layer(from_fn_with_state(app.clone(), stamp))
+        // Below the two above, which then see a panic as the 500 that it becomes.
+        .layer(CatchPanicLayer::custom(panicked))
+        // Innermost, so that what is refused here costs nothing more and is still counted and stamped.
+        .layer(from_fn_with_state(app.clone(), admit));
+    Router::new().fallback(dispatch).layer(stack).with_state(app)
+}
+
+/// A span, a log line and metrics for each request.
+async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let parsed = Route::parse(request.uri().path());
+    let route = parsed.as_ref().map_or("_unknown", Route::template);
+    let span = span_of(&request, route);
+    let (method, path) = (method_label(request.method()), request.uri().path().to_owned());
+    request.extensions_mut().insert(Parsed(parsed));
+    let response = next.run(request).instrument(span.clone()).await;
+    let sample = RequestSample { method, route, status: response.status().as_u16(), duration: start.elapsed() };
+    span.record("http.response.status_code", sample.status);
+    app.metrics.record_request(sample);
+    response.map(|inner| Body::new(Observed { inner, bytes: 0, path, start, sample, span, app }))
+}
+
+fn span_of(request: &Request, route: &'static str) -> Span {
+    let method = method_label(request.method());
+    let client = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        url.path = request.uri().path(),
+        client.address = client.map(field::display),
+        http.response.status_code = field::Empty,
+    );
+    if let Some(parent) = request.headers().get("traceparent").and_then(|v| v.to_str().ok()) {
+        set_trace_parent(&span, parent);
+    }
+    span
+}
+
+/// The method, from a bounded set.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+/// What every answer says of the node that gives it.
+async fn stamp(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let head = request.method() == Method::HEAD;
+    let mut response = next.run(request).await;
+    let (freshness, headers) = (app.freshness(), response.headers_mut());
+    headers.insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(ATOLL_STALENESS_MS, staleness(&freshness));
+    if let Some(warning) = warning(app.config.region.as_str(), &freshness) {
+        headers.insert(header::WARNING, warning);
+    }
+    if head { without_body(response) } else { response }
+}
+
+/// The answer to a HEAD: the headers of the GET, its length included, and nothing else.
+fn without_body(mut response: Response) -> Response {
+    if let Some(length) = response.body().size_hint().exact()
+        && length > 0
+        && !response.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| Body::empty())
+}
+
+/// `unknown`, or milliseconds rounded up: what is stated is never below the truth.
+fn staleness(freshness: &Freshness) -> HeaderValue {
+    freshness.staleness.map_or(HeaderValue::from_static("unknown"), |age| {
+        HeaderValue::from(u64::try_from(age.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+    })
+}
+
+/// In read-only mode: why, and since when.
+fn warning(region: &str, freshness: &Freshness) -> Option<HeaderValue> {
+    if freshness.mode == Mode::ReadWrite {
+        return None;
+    }
+    let since = freshness.read_only_since.and_then(|since| {
+        let seconds = since.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+        Some(jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?.to_string())
+    });
+    let since = since.map_or(String::new(), |since| format!(" since {since}"));
+    HeaderValue::try_from(format!("299 - \"region {region} is read-only: no quorum{since}\"")).ok()
+}
+
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::Panic.into_response()
+}
+
+/// Bounds the requests that are served at once. Health is always told: it is asked for just when a node is busy.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if matches!(request.extensions().get(), Some(Parsed(Ok(Route::Live | Route::Ready)))) {
+        return next.run(request).await;
+    }
+    match app.requests.clone().try_acquire_owned() {
+        Ok(permit) => next.run(request).await.map(|inner| Body::new(Admitted { inner, _permit: permit })),
+        Err(_) => ApiError::Overloaded.into_response(),
+    }
+}
+
+/// A body that holds its request's place until it was sent.
+struct Admitted {
+    inner: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Admitted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A body that counts what was sent, and writes the request's log line when it is done or given up.
+struct Observed {
+    inner: Body,
+    bytes: u64,
+    path: String,
+    start: Instant,
+    sample: RequestSample,
+    span: Span,
+    app: Arc<App>,
+}
+
+impl HttpBody for Observed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let RequestSample { method, route, status, .. } = self.sample;
+        self.app.metrics.record_response_bytes(route, self.bytes);
+        let ms = millis(self.start.elapsed());
+        let staleness_ms = self.app.freshness().staleness.map(millis);
+        let (path, bytes) = (self.path.as_str(), self.bytes);
+        self.span.in_scope(|| {
+            if matches!(route, "/livez" | "/readyz") {
+                tracing::debug!(method, path, status, bytes, ms, staleness_ms, "request");
+            } else {
+                tracing::info!(method, path, status, bytes, ms, staleness_ms, "request");
+            }
+        });
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atoll_types::Revision;
+    use std::time::SystemTime;
+
+    fn freshness(mode: Mode, staleness: Option<Duration>) -> Freshness {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_000_500);
+        Freshness { applied: Revision(1), mode, staleness, read_only_since: (mode == Mode::ReadOnly).then_some(since) }
+    }
+
+    #[test]
+    fn staleness_is_rounded_up_and_unknown_is_not_zero() {
+        assert_eq!(staleness(&freshness(Mode::ReadWrite, None)), "unknown");
+        assert_eq!(staleness(&freshness(Mode::ReadWrite, Some(Duration::ZERO))), "0");
+        assert_eq!(staleness(&freshness(Mode::ReadWrite, Some(Duration::from_micros(1)))), "1");
+        assert_eq!(staleness(&freshness(Mode::ReadWrite, Some(Duration::from_millis(7)))), "7");
+    }
+
+    #[test]
+    fn a_warning_stands_in_read_only_mode_alone() {
+        assert_eq!(warning("ap-south", &freshness(Mode::ReadWrite, None)), None);
+        let text = warning("ap-south", &freshness(Mode::ReadOnly, None)).unwrap();
+        assert_eq!(text, "299 - \"region ap-south is read-only: no quorum since 2001-09-09T01:46:40Z\"");
+    }
+}
