@@ -69,6 +69,12 @@ impl VerifyingWriter {
         self.len() == 0
     }
 
+    /// The digest of what was written so far, by the algorithm that is hashed on the way: known before the object is
+    /// durable.
+    pub fn digest_so_far(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Takes the next bytes, of any length; returns when there is room for more. When it is dropped half-way, some of
     /// the bytes may have been taken: [`VerifyingWriter::len`] says how many.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {

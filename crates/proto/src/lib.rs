@@ -16,13 +16,7 @@ pub mod metadata {
         tonic::include_proto!("atoll.metadata.v1");
     }
 }
-/// Blobs between regions.
-pub mod replication {
-    #[allow(missing_docs, clippy::all, unreachable_pub)]
-    pub mod v1 {
-        tonic::include_proto!("atoll.replication.v1");
-    }
-}
+pub mod replication;
 /// Administration.
 pub mod admin {
     #[allow(missing_docs, clippy::all, unreachable_pub)]

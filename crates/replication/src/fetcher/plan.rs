@@ -1,0 +1,106 @@
+//! Which wanted blobs to start next. Pure: state in, a choice out.
+
+use std::collections::HashMap;
+
+use atoll_metadata::read::Wanted;
+use atoll_types::Digest;
+use tokio::time::Instant;
+
+use super::backoff::Failures;
+use crate::FetcherOptions;
+
+/// Fills free slots from the queue, oldest first.
+pub(crate) struct Plan<'a> {
+    options: &'a FetcherOptions,
+    failures: &'a Failures,
+    now: Instant,
+    /// Sizes of what is fetched already, with what is chosen.
+    taken: HashMap<Digest, u64>,
+    chosen: Vec<Wanted>,
+}
+
+impl<'a> Plan<'a> {
+    /// A plan beside what is being fetched.
+    pub(crate) fn new(
+        options: &'a FetcherOptions,
+        failures: &'a Failures,
+        fetching: &HashMap<Digest, u64>,
+        now: Instant,
+    ) -> Self {
+        Self { options, failures, now, taken: fetching.clone(), chosen: Vec::new() }
+    }
+
+    /// Whether all slots are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken.len() >= self.options.concurrency
+    }
+
+    /// Takes what fits of a page of the queue.
+    pub(crate) fn offer(&mut self, page: &[Wanted]) {
+        for wanted in page {
+            if self.is_full() {
+                return;
+            }
+            if self.fits(wanted) {
+                self.taken.insert(wanted.digest, wanted.size);
+                self.chosen.push(*wanted);
+            }
+        }
+    }
+
+    /// What to start.
+    pub(crate) fn chosen(self) -> Vec<Wanted> {
+        self.chosen
+    }
+
+    fn fits(&self, wanted: &Wanted) -> bool {
+        let is_large = |size: u64| size >= self.options.large_bytes;
+        let large = self.taken.values().filter(|size| is_large(**size)).count();
+        !self.taken.contains_key(&wanted.digest)
+            && self.failures.is_due(&wanted.digest, self.now)
+            && (!is_large(wanted.size) || large < self.options.large_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atoll_types::Revision;
+    use proptest::prelude::*;
+
+    fn wanted(i: u64, size: u64) -> Wanted {
+        Wanted { revision: Revision(i), digest: Digest::sha256(&i.to_le_bytes()), size, since_ms: i }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bound_is_passed_and_nothing_that_fits_is_left(
+            sizes in proptest::collection::vec(prop_oneof![1..1_000u64, 32u64 << 20..1 << 30], 0..40),
+            fetching in 0..10usize,
+            failing in proptest::collection::vec(any::<bool>(), 40),
+        ) {
+            let (options, now) = (FetcherOptions::default(), Instant::now());
+            let queue: Vec<_> = sizes.iter().enumerate().map(|(i, s)| wanted(i as u64, *s)).collect();
+            let mut failures = Failures::new(options.backoff_min, options.backoff_max);
+            for (wanted, _) in queue.iter().zip(&failing).filter(|(_, fails)| **fails) {
+                failures.failed(wanted.digest, "no".into(), now);
+            }
+            let busy: HashMap<_, _> = queue.iter().take(fetching.min(8)).map(|w| (w.digest, w.size)).collect();
+            let mut plan = Plan::new(&options, &failures, &busy, now);
+            for page in queue.chunks(7) {
+                plan.offer(page);
+            }
+            let chosen = plan.chosen();
+            prop_assert!(chosen.iter().all(|w| !busy.contains_key(&w.digest) && failures.is_due(&w.digest, now)));
+            prop_assert!(busy.len() + chosen.len() <= options.concurrency);
+            let large = |size: u64| size >= options.large_bytes;
+            let larges = chosen.iter().filter(|w| large(w.size)).count() + busy.values().filter(|s| large(**s)).count();
+            prop_assert!(chosen.iter().all(|w| !large(w.size)) || larges <= options.large_max);
+            let left = queue.iter().filter(|w| !busy.contains_key(&w.digest) && failures.is_due(&w.digest, now) && !chosen.contains(w));
+            for wanted in left {
+                let full = busy.len() + chosen.len() == options.concurrency;
+                prop_assert!(full || (large(wanted.size) && larges >= options.large_max), "{wanted:?} was left");
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The loop: level-triggered, from state. A missed wake-up costs time, never a blob.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use atoll_metadata::read::{self, Wanted};
+use atoll_metadata::{KvError, KvRead};
+use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
+use atoll_types::Digest;
+use parking_lot::Mutex;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Failures;
+use super::lease::Lease;
+use super::plan::Plan;
+use crate::shared::{FetchPool, PoolError};
+use crate::{FetcherOptions, LocalNode};
+
+/// Entries of the queue that are read at once.
+const PAGE: usize = 64;
+/// Most pages that one look at the queue reads; the next look goes on behind them.
+const PAGES_MAX: usize = 16;
+
+/// What fails, for whoever asks.
+pub(crate) type FailureList = Arc<Mutex<Failures>>;
+
+/// Where the next look at the queue begins; `None` is its head.
+type Cursor = Option<(atoll_types::Revision, Digest)>;
+
+/// Works off what the region wants.
+pub(crate) struct Fetcher {
+    local: LocalNode,
+    options: FetcherOptions,
+    metadata: Arc<dyn MetadataGroup>,
+    pool: Arc<FetchPool>,
+    lease: Lease,
+    failures: FailureList,
+    fetching: HashMap<Digest, u64>,
+    running: JoinSet<Result<(), PoolError>>,
+    /// Which task fetches what, also for those that are aborted.
+    tasks: HashMap<Id, Digest>,
+    cursor: Cursor,
+}
+
+impl Fetcher {
+    pub(crate) fn new(
+        local: LocalNode,
+        options: FetcherOptions,
+        metadata: Arc<dyn MetadataGroup>,
+        pool: Arc<FetchPool>,
+        lease: Lease,
+    ) -> (Self, FailureList) {
+        let failures = Arc::new(Mutex::new(Failures::new(options.backoff_min, options.backoff_max)));
+        let fetcher = Self {
+            local,
+            options,
+            metadata,
+            pool,
+            lease,
+            failures: failures.clone(),
+            fetching: HashMap::new(),
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            cursor: None,
+        };
+        (fetcher, failures)
+    }
+
+    /// Works until it is stopped.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.look() {
+                tracing::error!(%error, "the replication queue cannot be read");
+            }
+            stop.run_until_cancelled(self.wait()).await;
+        }
+        self.running.shutdown().await;
+    }
+
+    /// Looks at the state and starts or stops what it asks for.
+    fn look(&mut self) -> Result<(), KvError> {
+        while let Some(done) = self.running.try_join_next_with_id() {
+            self.finished(done);
+        }
+        let metadata = self.metadata.clone();
+        if !metadata.read(|kv| self.may_fetch(kv))? {
+            self.running.abort_all();
+            return Ok(());
+        }
+        let chosen = metadata.read(|kv| self.choose(kv))?;
+        for wanted in chosen {
+            self.start(wanted);
+        }
+        Ok(())
+    }
+
+    fn may_fetch(&self, kv: &dyn KvRead) -> Result<bool, KvError> {
+        let paused = read::region(kv, &self.local.region)?.is_none_or(|r| r.paused);
+        Ok(!paused && self.lease.held() && self.metadata.freshness().mode == Mode::ReadWrite)
+    }
+
+    /// What to start, from the head of the queue, or from where the last look ended if all there fails.
+    fn choose(&mut self, kv: &dyn KvRead) -> Result<Vec<Wanted>, KvError> {
+        let failures = self.failures.lock();
+        let mut plan = Plan::new(&self.options, &failures, &self.fetching, Instant::now());
+        let mut after = self.cursor.take();
+        for _ in 0..PAGES_MAX {
+            if plan.is_full() {
+                return Ok(plan.chosen());
+            }
+            let page = read::wanted(kv, &self.local.region, after, PAGE)?;
+            plan.offer(&page);
+            match page.last().filter(|_| page.len() == PAGE) {
+                Some(last) => after = Some((last.revision, last.digest)),
+                None => return Ok(plan.chosen()),
+            }
+        }
+        self.cursor = after;
+        Ok(plan.chosen())
+    }
+
+    fn start(&mut self, wanted: Wanted) {
+        let (pool, digest) = (self.pool.clone(), wanted.digest);
+        self.fetching.insert(digest, wanted.size);
+        let task = self.running.spawn(async move { pool.fetch(digest, wanted.size).await });
+        self.tasks.insert(task.id(), digest);
+    }
+
+    fn finished(&mut self, done: Result<(Id, Result<(), PoolError>), JoinError>) {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, Some(result)),
+            Err(error) if error.is_panic() => (error.id(), Some(Err(PoolError::Panicked(error.to_string())))),
+            Err(error) => (error.id(), None),
+        };
+        let Some(digest) = self.tasks.remove(&id) else { return };
+        self.fetching.remove(&digest);
+        if let Some(result) = result {
+            self.note(digest, result);
+        }
+    }
+
+    fn note(&self, digest: Digest, result: Result<(), PoolError>) {
+        let mut failures = self.failures.lock();
+        match result {
+            Ok(()) => failures.succeeded(&digest),
+            Err(error) => {
+                tracing::info!(%digest, %error, "a blob was not fetched; it is tried again");
+                failures.failed(digest, error.to_string(), Instant::now());
+            }
+        }
+    }
+
+    /// Waits for whatever may change what there is to do.
+    async fn wait(&mut self) {
+        let now = Instant::now();
+        let tick = now + self.options.tick;
+        let until = [self.failures.lock().next_due(now), self.lease.until().filter(|at| *at > now)];
+        let until = until.into_iter().flatten().min().unwrap_or(tick).min(tick);
+        let applied = self.metadata.freshness().applied;
+        let next = self.metadata.wait_applied(atoll_types::Revision(applied.0 + 1), until);
+        tokio::select! {
+            Some(done) = self.running.join_next_with_id() => self.finished(done),
+            () = self.lease.changed() => {}
+            changed = next => if changed.is_err() {
+                // A group that cannot wait must not make this loop spin.
+                sleep_until(until).await;
+            },
+            () = sleep_until(until) => {}
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! From verified bytes to a recorded copy: the object in the region's store, then its record.
+
+use std::sync::Arc;
+
+use atoll_blobstore::{BlobStore, StoreError, VerifyingWriter, WriteError};
+use atoll_metadata::{CopyItem, CopyOutcome, KvError, read};
+use atoll_registry::{MetadataGroup, MetadataGroupExt};
+use atoll_types::{Digest, ObjectName};
+
+use crate::LocalNode;
+use crate::record::{RecordError, Recorder, is_recorded};
+
+/// Why a blob was not kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error("the bytes that came have digest {actual}, not {expected}")]
+    Digest { expected: Digest, actual: Digest },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("the copy was refused: {0:?}")]
+    Refused(CopyOutcome),
+    #[error(transparent)]
+    View(#[from] KvError),
+}
+
+/// What became of a blob whose bytes are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The region has a copy.
+    Recorded,
+    /// Nobody wants it here by now, or another copy is recorded.
+    NotWanted,
+}
+
+/// Writes objects into the region's store and records them.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    pub(crate) local: LocalNode,
+    pub(crate) metadata: Arc<dyn MetadataGroup>,
+    pub(crate) store: Arc<dyn BlobStore>,
+    pub(crate) recorder: Recorder,
+}
+
+impl Keeper {
+    /// Starts an object under a name of the region's sweep epoch.
+    pub(crate) async fn begin(&self, digest: &Digest) -> Result<VerifyingWriter, KeepError> {
+        let region = self.metadata.read(|kv| read::region(kv, &self.local.region))?;
+        let name = ObjectName::random(region.map_or(0, |r| r.sweep_epoch));
+        Ok(VerifyingWriter::create(&*self.store, name, digest.algorithm()).await?)
+    }
+
+    /// Proves the digest, makes the object durable, and records it.
+    pub(crate) async fn finish(&self, writer: VerifyingWriter, digest: &Digest) -> Result<Kept, KeepError> {
+        let finished = match writer.finish(digest).await {
+            Ok(finished) => finished,
+            Err(WriteError::DigestMismatch { expected, actual }) => return Err(KeepError::Digest { expected, actual }),
+            Err(WriteError::Store(error)) => return Err(error.into()),
+        };
+        let copy = CopyItem { digest: *digest, size: finished.size, object: finished.object };
+        match self.recorder.record(copy).await {
+            Ok(outcome) if is_recorded(outcome) => Ok(Kept::Recorded),
+            Ok(outcome) => {
+                self.remove(&copy.object).await;
+                if outcome == CopyOutcome::NotWanted { Ok(Kept::NotWanted) } else { Err(KeepError::Refused(outcome)) }
+            }
+            Err(error) => {
+                if matches!(error, RecordError::NotRecorded(_)) {
+                    self.remove(&copy.object).await;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Removes an object that no record names. One that stays is swept later.
+    async fn remove(&self, object: &ObjectName) {
+        if let Err(error) = self.store.delete(object).await {
+            tracing::warn!(%object, %error, "an object that no copy names stays until it is swept");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What has arrived of a blob: in memory for a blob of one block, otherwise in a sparse file without a name.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use atoll_proto::replication::BLOCK_BYTES;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+
+/// A bound on bytes that several hold parts of.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    free: AtomicU64,
+}
+
+impl Budget {
+    /// So many bytes, all free.
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
+        Arc::new(Self { free: AtomicU64::new(bytes) })
+    }
+
+    /// Takes a part until it is dropped; `None` if so much is not free.
+    fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(bytes)).ok()?;
+        Some(Reservation { budget: self.clone(), bytes })
+    }
+}
+
+/// A part of a budget.
+#[derive(Debug)]
+struct Reservation {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.free.fetch_add(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Bytes of one blob, by block.
+pub(crate) struct Spool {
+    place: Place,
+    /// Given back when the last reader has left.
+    _reserved: Reservation,
+}
+
+enum Place {
+    /// Of a blob of at most one block.
+    Memory(Mutex<Bytes>),
+    /// Of any other; unlinked already, so that nothing is left whatever happens.
+    Disk(Arc<File>),
+}
+
+impl Spool {
+    /// Room for a blob; `None` when the budgets do not allow it now.
+    pub(crate) async fn new(
+        size: u64,
+        memory: &Arc<Budget>,
+        disk: &Arc<Budget>,
+        folder: &Path,
+    ) -> io::Result<Option<Self>> {
+        if size <= BLOCK_BYTES
+            && let Some(reserved) = memory.reserve(size)
+        {
+            return Ok(Some(Self { place: Place::Memory(Mutex::default()), _reserved: reserved }));
+        }
+        let Some(reserved) = disk.reserve(size) else { return Ok(None) };
+        let folder = folder.to_owned();
+        let file = blocking(move || nameless(&folder)).await?;
+        Ok(Some(Self { place: Place::Disk(Arc::new(file)), _reserved: reserved }))
+    }
+
+    /// Keeps a block.
+    pub(crate) async fn write(&self, block: usize, bytes: Bytes) -> io::Result<()> {
+        match &self.place {
+            Place::Memory(held) => {
+                *held.lock() = bytes;
+                Ok(())
+            }
+            Place::Disk(file) => {
+                let file = file.clone();
+                blocking(move || file.write_all_at(&bytes, block as u64 * BLOCK_BYTES)).await
+            }
+        }
+    }
+
+    /// A run of bytes that have arrived, of at most one block.
+    pub(crate) async fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        match &self.place {
+            Place::Memory(held) => {
+                let (held, start) = (held.lock().clone(), usize::try_from(offset).unwrap_or(usize::MAX));
+                let end = start.saturating_add(length);
+                if end > held.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(held.slice(start..end)) }
+            }
+            Place::Disk(file) => {
+                let file = file.clone();
+                blocking(move || {
+                    let mut bytes = BytesMut::zeroed(length);
+                    file.read_exact_at(&mut bytes, offset)?;
+                    Ok(bytes.freeze())
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// A new file that has no name any more.
+fn nameless(folder: &Path) -> io::Result<File> {
+    let path = folder.join(format!("{:032x}", rand::random::<u128>()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Makes the folder, and removes what a crash between making a file and unlinking it left.
+pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_ours =
+            entry.file_name().to_str().is_some_and(|n| n.len() == 32 && n.bytes().all(|b| b.is_ascii_hexdigit()));
+        if is_ours && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn blocks_come_back_and_budgets_are_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (memory, disk) = (Budget::new(BLOCK_BYTES), Budget::new(10 * BLOCK_BYTES));
+        let small = Spool::new(100, &memory, &disk, folder.path()).await.unwrap().unwrap();
+        assert!(matches!(small.place, Place::Memory(..)));
+        small.write(0, Bytes::from_static(&[7; 100])).await.unwrap();
+        assert_eq!(small.read(90, 10).await.unwrap(), [7; 10][..]);
+        assert!(small.read(95, 10).await.is_err(), "beyond its end");
+
+        let large = Spool::new(9 * BLOCK_BYTES, &memory, &disk, folder.path()).await.unwrap().unwrap();
+        large.write(8, Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap();
+        assert_eq!(large.read(8 * BLOCK_BYTES + 5, 3).await.unwrap(), [1; 3][..]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no name is left");
+
+        assert!(Spool::new(2 * BLOCK_BYTES, &memory, &disk, folder.path()).await.unwrap().is_none(), "over the bound");
+        drop(large);
+        assert!(Spool::new(2 * BLOCK_BYTES, &memory, &disk, folder.path()).await.unwrap().is_some());
+    }
+}

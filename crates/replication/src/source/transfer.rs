@@ -1,0 +1,206 @@
+//! A run of blocks from whatever source has them: when one fails, the next goes on at the same offset.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_metadata::KvError;
+use atoll_types::{Digest, NodeId, RegionId};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::blocks::{Ask, Block, BlockStream, SourceError};
+use super::peer::Peer;
+use super::peers::PeerSources;
+
+/// How long and how often sources are tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How often all sources are tried without a block in between.
+    pub(crate) rounds: u32,
+    /// Longest time of a round in which no source answers.
+    pub(crate) round_max: Duration,
+}
+
+impl Patience {
+    /// For a client that has no status yet: it can go elsewhere.
+    pub(crate) const START: Self = Self { rounds: 1, round_max: Duration::from_secs(2) };
+    /// For a client that is in the middle of a body: it can only start again.
+    pub(crate) const MIDDLE: Self = Self { rounds: 6, round_max: Duration::from_secs(10) };
+}
+
+/// Longest wait between two rounds.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Why no source sent what was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum TransferError {
+    #[error("blob {0} is not known")]
+    Unknown(Digest),
+    #[error("no region that holds blob {digest} sends it ({}): {}", list(regions), detail)]
+    Unreachable { digest: Digest, regions: Vec<RegionId>, detail: String },
+    #[error(transparent)]
+    View(#[from] KvError),
+}
+
+fn list(regions: &[RegionId]) -> String {
+    regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// A run of blocks.
+pub(crate) struct Transfer {
+    sources: Arc<PeerSources>,
+    digest: Digest,
+    size: u64,
+    next: u64,
+    end: u64,
+    patience: Patience,
+    /// Sources to be asked last, since their copy is not right.
+    avoid: Vec<NodeId>,
+    current: Option<BlockStream>,
+    /// Failures since the last block.
+    failures: u32,
+    round: u32,
+    last_error: String,
+}
+
+impl Transfer {
+    /// Of a blob, a range from a block's border to one or to the blob's end; nothing is asked for yet.
+    pub(crate) fn new(
+        sources: Arc<PeerSources>,
+        digest: Digest,
+        size: u64,
+        range: Range<u64>,
+        patience: Patience,
+    ) -> Self {
+        Self {
+            sources,
+            digest,
+            size,
+            next: range.start,
+            end: range.end,
+            patience,
+            avoid: Vec::new(),
+            current: None,
+            failures: 0,
+            round: 0,
+            last_error: String::new(),
+        }
+    }
+
+    /// Asks others first.
+    pub(crate) fn avoiding(mut self, nodes: Vec<NodeId>) -> Self {
+        self.avoid = nodes;
+        self
+    }
+
+    /// From now on it is tried so long.
+    pub(crate) fn be_patient(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    /// The next block and who sent it; `None` after the last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<(Block, NodeId)>, TransferError> {
+        while self.next < self.end {
+            if self.current.is_none() {
+                self.open().await?;
+            }
+            let Some(stream) = self.current.as_mut() else { continue };
+            match stream.next().await {
+                Ok(Some(block)) => {
+                    let peer = stream.peer().clone();
+                    self.took(&block, &peer);
+                    return Ok(Some((block, peer.node)));
+                }
+                Ok(None) => self.current = None,
+                Err(error) => {
+                    let node = stream.peer().node;
+                    self.lost(node, &error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn took(&mut self, block: &Block, peer: &Peer) {
+        self.sources.metrics.record_fetched_bytes(peer.region.as_str(), block.data.len() as u64);
+        (self.next, self.failures, self.round) = (block.end(), 0, 0);
+    }
+
+    fn lost(&mut self, node: NodeId, error: &SourceError) {
+        tracing::info!(digest = %self.digest, offset = self.next, %error, "a source failed; the next one goes on");
+        self.current = None;
+        if error.is_of_the_copy() {
+            self.avoid.push(node);
+        }
+        self.failures += 1;
+        self.last_error = error.to_string();
+    }
+
+    /// Opens a stream at the current offset, in as many rounds as patience allows.
+    async fn open(&mut self) -> Result<(), TransferError> {
+        loop {
+            let located = self.sources.locate(&self.digest)?.ok_or(TransferError::Unknown(self.digest))?;
+            let peers = self.acceptable(located.peers);
+            let limit = Instant::now() + self.patience.round_max;
+            match timeout_at(limit, self.open_nearest(peers)).await {
+                Ok(Ok(stream)) => {
+                    self.current = Some(stream);
+                    return Ok(());
+                }
+                Ok(Err(detail)) => self.last_error = detail,
+                Err(_) => self.last_error = format!("no block within {} ms", self.patience.round_max.as_millis()),
+            }
+            self.round += 1;
+            if self.round >= self.patience.rounds {
+                let detail = std::mem::take(&mut self.last_error);
+                return Err(TransferError::Unreachable { digest: self.digest, regions: located.regions, detail });
+            }
+            sleep((Duration::from_millis(100) * (1 << self.round.min(8))).min(PAUSE_MAX)).await;
+        }
+    }
+
+    fn acceptable(&self, peers: Vec<Arc<Peer>>) -> Vec<Arc<Peer>> {
+        let (bad, mut good): (Vec<_>, Vec<_>) = peers.into_iter().partition(|p| self.avoid.contains(&p.node));
+        good.extend(bad);
+        good
+    }
+
+    /// The nearest source that sends a block: each further one is asked when those before it failed or are slow.
+    async fn open_nearest(&self, peers: Vec<Arc<Peer>>) -> Result<BlockStream, String> {
+        if peers.is_empty() {
+            return Err("no other region has a copy on a node that serves".into());
+        }
+        let (mut waiting, mut opening, mut errors) = (peers.into_iter(), FuturesUnordered::new(), Vec::new());
+        opening.extend(waiting.next().map(|p| BlockStream::open(p, self.ask())));
+        loop {
+            tokio::select! {
+                Some(opened) = opening.next() => match opened {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => {
+                        errors.push(error.to_string());
+                        opening.extend(waiting.next().map(|p| BlockStream::open(p, self.ask())));
+                    }
+                },
+                () = sleep(self.sources.options.hedge_after), if waiting.len() > 0 => {
+                    opening.extend(waiting.next().map(|p| BlockStream::open(p, self.ask())));
+                }
+                else => return Err(errors.join("; ")),
+            }
+        }
+    }
+
+    /// Waits grow with every failure since the last block, so that a slow link gets there too.
+    fn ask(&self) -> Ask {
+        let options = &self.sources.options;
+        let factor = 1 << (self.failures + self.round).min(4);
+        Ask {
+            cluster: self.sources.local.cluster,
+            digest: self.digest,
+            size: self.size,
+            range: self.next..self.end,
+            answer_timeout: options.answer_timeout * factor,
+            stall_timeout: options.stall_timeout * factor,
+        }
+    }
+}
