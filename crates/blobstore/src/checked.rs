@@ -195,7 +195,7 @@ impl Reassembler {
 }
 
 fn widen(range: &Range<u64>, size: u64) -> Range<u64> {
-    range.start / BLOCK * BLOCK..range.end.next_multiple_of(BLOCK).min(size)
+    range.start / BLOCK * BLOCK..range.end.div_ceil(BLOCK).saturating_mul(BLOCK).min(size)
 }
 
 fn trim(block: Block, range: &Range<u64>) -> Bytes {

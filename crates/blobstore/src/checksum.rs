@@ -1,6 +1,9 @@
 //! Checksums of blocks: XXH3-64 of each 256 KiB.
 
+use atoll_types::ObjectName;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::StoreError;
 
 /// XXH3-64 of each 256 KiB block of an object, in order. Empty for an object of at most
 /// [`BlockChecksums::WHOLE_BYTES_MAX`], which is checked by its digest instead.
@@ -23,6 +26,16 @@ impl BlockChecksums {
         let mut hasher = BlockHasher::default();
         hasher.update(bytes);
         hasher.finish()
+    }
+
+    /// Refuses a number of checksums that the size of an object does not ask for, with the error that
+    /// [`ObjectWriter::complete`](crate::ObjectWriter::complete) owes.
+    pub fn check_count(&self, name: &ObjectName, size: u64) -> Result<(), StoreError> {
+        let (have, want) = (self.0.len() as u64, Self::count_for(size));
+        if have == want {
+            return Ok(());
+        }
+        Err(StoreError::Other(format!("{name} has {size} bytes, which asks for {want} checksums, not {have}")))
     }
 }
 

@@ -8,13 +8,18 @@
 
 mod checked;
 mod checksum;
+pub mod contract;
+mod faulty;
 mod fs;
 mod marker;
+mod memory;
 mod store;
 mod verifying;
 
 pub use checked::{Block, BlockStream, CheckedReader};
 pub use checksum::{BlockChecksums, BlockHasher, block_checksum};
+pub use faulty::{Fault, FaultPlan, FaultyStore, Fired, InvalidRule, Operation};
 pub use fs::{FsOptions, FsStore};
+pub use memory::MemoryStore;
 pub use store::{BlobStore, ByteStream, ObjectInfo, ObjectWriter, StoreError};
 pub use verifying::{Finished, VerifyingWriter, WriteError};

@@ -1,7 +1,7 @@
 //! The marker that says whose store a folder is, and the probe.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use atoll_types::{ClusterId, StoreId};
 
@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<Option<Marker>, StoreError> {
     }
 }
 
-fn write_new(shared: &Shared, path: &PathBuf, marker: &Marker) -> Result<Marker, StoreError> {
+fn write_new(shared: &Shared, path: &Path, marker: &Marker) -> Result<Marker, StoreError> {
     let failed = |e: io::Error| store_error(&format!("writing {}", path.display()), &e);
     let file = shared.temp.create().and_then(|file| fill(file, &marker.to_bytes())).map_err(failed)?;
     match file.publish(path) {

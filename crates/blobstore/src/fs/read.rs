@@ -99,8 +99,8 @@ fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
 }
 
 fn split_first(range: Range<u64>) -> (Range<u64>, Range<u64>) {
-    let border =
-        range.start.saturating_add(1).next_multiple_of(PIECE_BYTES).clamp(range.start, range.end.max(range.start));
+    let border = (range.start / PIECE_BYTES * PIECE_BYTES).saturating_add(PIECE_BYTES);
+    let border = border.min(range.end).max(range.start);
     (range.start..border, border..range.end)
 }
 

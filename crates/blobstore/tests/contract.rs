@@ -1,0 +1,41 @@
+//! Every store passes the one contract.
+
+use std::sync::Arc;
+
+use atoll_blobstore::contract;
+use atoll_blobstore::{BlobStore, FaultPlan, FaultyStore, FsOptions, FsStore, MemoryStore};
+
+/// Each store has a folder of its own below one that goes with the test.
+fn fs_stores(folder: &tempfile::TempDir, options: FsOptions) -> impl Fn() -> Arc<dyn BlobStore> {
+    let root = folder.path().to_owned();
+    let next = std::sync::atomic::AtomicU64::new(0);
+    move || {
+        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let root = root.join("made/by/the/store").join(number.to_string());
+        Arc::new(FsStore::open(root, options.clone()).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    contract::run(fs_stores(&folder, FsOptions::default())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_with_one_operation_at_a_time_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = FsOptions { io_concurrency: 1, ..FsOptions::default() };
+    contract::run(fs_stores(&folder, options)).await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract::run(|| Arc::new(MemoryStore::new(1 << 30))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_faulty_store_without_faults_keeps_the_contract() {
+    let make = || Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(1 << 30)), FaultPlan::new(1)));
+    contract::run(|| make()).await.unwrap();
+}
