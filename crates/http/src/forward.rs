@@ -33,6 +33,8 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+/// What is answered from memory is answered within this time.
+const SHORT_ANSWER: Duration = Duration::from_secs(5);
 /// Connections to one node that are kept for the next request.
 const IDLE_CONNECTIONS_MAX: usize = 16;
 
@@ -67,12 +69,14 @@ impl Forwarder {
         body: RequestBody,
     ) -> Result<Response, ApiError> {
         let progress = Arc::new(Progress::new());
+        let carries = matches!(parts.method, Method::PATCH | Method::PUT);
+        let patience = if carries { self.idle } else { self.idle.min(SHORT_ANSWER) };
         let request = self.request(address, parts, body, &progress);
         let unreachable = |reason: String| ApiError::OwnerUnreachable { node: owner, reason };
         let request = request.map_err(|e| unreachable(e.to_string()))?;
         let answer = tokio::select! {
             answer = self.client.request(request) => answer.map_err(|e| (e.is_connect(), describe(&e))),
-            () = progress.stalls(self.idle) => Err((false, format!("nothing moved for {:?}", self.idle))),
+            () = progress.stalls(patience) => Err((false, format!("nothing moved for {patience:?}"))),
         };
         match answer {
             Ok(answer) => Ok(strip(answer.map(Body::new))),

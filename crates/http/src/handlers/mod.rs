@@ -51,11 +51,14 @@ impl Ask {
     }
 
     fn write(&self) -> WriteOptions {
-        WriteOptions {
-            request: self.wishes.request,
-            client_address: self.identity.address.clone(),
-            deadline: Instant::now() + self.app.config.limits.write_wait,
-        }
+        self.writer()()
+    }
+
+    /// The options of a write whose body is still to come: their deadline counts from when they are made.
+    fn writer(&self) -> impl FnOnce() -> WriteOptions + Send + use<> {
+        let (request, client_address) = (self.wishes.request, self.identity.address.clone());
+        let wait = self.app.config.limits.write_wait;
+        move || WriteOptions { request, client_address, deadline: Instant::now() + wait }
     }
 
     fn path(&self) -> &str {

@@ -58,12 +58,29 @@ async fn mounted(ask: &Ask, name: &RepositoryName, digest: Digest) -> Result<Opt
     ask.app.to_its_end(async move { registry.mount(&access, &digest, from.as_ref(), &options).await }).await
 }
 
+/// A session of one request: the deadline of the write counts from the end of the body, however long that takes.
 async fn whole(ask: &Ask, name: RepositoryName, digest: Digest, body: RequestBody) -> Answer {
     let access = ask.access::<Push>(&name)?;
-    let (registry, options, length) = (ask.app.registry.clone(), ask.write(), body.length());
+    let (app, options, length) = (ask.app.clone(), ask.writer(), body.length());
     let body = Box::pin(body.into_stream());
-    let upload = async move { registry.upload_whole(&access, &digest, length, body, &options).await };
+    let upload = async move {
+        let id = app.registry.start_upload(&access, Some(digest.algorithm())).await?.id;
+        let stored = async {
+            app.registry.append(&access, &id, None, length, body).await?;
+            app.registry.finish_upload(&access, &id, &digest, None, None, nothing(), &options()).await
+        };
+        let stored = stored.await;
+        if stored.is_err() {
+            // It may have ended with the failure; nobody else knows its name.
+            let _ = app.registry.cancel_upload(&access, &id).await;
+        }
+        stored
+    };
     Ok(linked_at(&name, &ask.app.to_its_end(upload).await?))
+}
+
+fn nothing() -> futures::stream::Empty<std::io::Result<bytes::Bytes>> {
+    futures::stream::empty()
 }
 
 /// A request of an open session: answered here, or by the node that owns it.
@@ -114,9 +131,14 @@ async fn finish(ask: &Ask, name: RepositoryName, id: SessionId, body: RequestBod
         ApiError::Digest("a PUT that finishes an upload needs ?digest=<digest of the whole blob>".to_owned())
     })?;
     let (digest, (start, length)) = (parse_digest(digest)?, chunk(ask, &body)?);
-    let (access, registry, options) = (ask.access::<Push>(&name)?, ask.app.registry.clone(), ask.write());
-    let (session, body) = (id.clone(), Box::pin(body.into_stream()));
-    let finish = async move { registry.finish_upload(&access, &session, &digest, start, length, body, &options).await };
+    let (access, registry, options) = (ask.access::<Push>(&name)?, ask.app.registry.clone(), ask.writer());
+    let (session, body) = (id.clone(), (!body.is_empty()).then(|| Box::pin(body.into_stream())));
+    let finish = async move {
+        if let Some(body) = body {
+            registry.append(&access, &session, start, length, body).await?;
+        }
+        registry.finish_upload(&access, &session, &digest, None, None, nothing(), &options()).await
+    };
     match ask.app.to_its_end(finish).await {
         Ok(linked) => Ok(linked_at(&name, &linked)),
         Err(error) => Ok(refused(error, &name, &id)),
