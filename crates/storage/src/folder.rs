@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use atoll_types::{ClusterId, NodeId, NodeName, RequestId};
 use parking_lot::Mutex;
@@ -51,8 +52,9 @@ pub struct Marker {
 pub struct DataFolder {
     path: PathBuf,
     marker: Mutex<Marker>,
-    /// The operating system releases the lock when the file is closed, however the process ends.
-    _lock: File,
+    /// Shared with what is opened in the folder: the operating system releases the lock when the last of them closes
+    /// the file, however the process ends.
+    lock: Arc<File>,
 }
 
 impl DataFolder {
@@ -73,7 +75,7 @@ impl DataFolder {
         for folder in ["log", "state", "snapshots"] {
             durable::create_dir(&path.join(folder))?;
         }
-        let folder = Self { path, marker: Mutex::new(marker), _lock: lock };
+        let folder = Self { path, marker: Mutex::new(marker), lock: Arc::new(lock) };
         if let Some(cluster) = identity.cluster {
             folder.bind_cluster(cluster, folder.marker().epoch)?;
         }
@@ -121,6 +123,11 @@ impl DataFolder {
         write_marker(&self.path, &bound)?;
         *marker = bound;
         Ok(())
+    }
+
+    /// Keeps the folder locked for as long as it lives.
+    pub(crate) fn lock(&self) -> Arc<File> {
+        self.lock.clone()
     }
 
     pub(crate) fn log_dir(&self) -> PathBuf {

@@ -11,11 +11,13 @@ mod folder;
 mod log;
 mod snapshot;
 mod state;
+#[cfg(test)]
+mod testing;
 mod tuning;
 
 pub use error::StorageError;
 pub use folder::{DataFolder, FolderIdentity, Marker};
 pub use log::{LogDone, LogEntry, LogStats, LogStore};
 pub use snapshot::{Checkpoint, Chunk, FileProgress, ManifestFile, SnapshotManifest, SnapshotReceiver};
-pub use state::{Applied, StateBatch, StateStats, StateStore, StateView};
+pub use state::{Applied, BatchKv, StateBatch, StateStats, StateStore, StateView};
 pub use tuning::Resources;

@@ -109,7 +109,7 @@ impl Disk {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(key(from));
         options.set_iterate_upper_bound(key(to));
-        let mut raw = self.db.raw_iterator_cf_opt(self.family(LOG_ENTRIES)?, options);
+        let raw = self.db.raw_iterator_cf_opt(self.family(LOG_ENTRIES)?, options);
         // Not yet positioned: seeking reads blocks, which is not for the caller's lock.
         raw.status().map_err(StorageError::database("read", &self.path))?;
         Ok(Cursor { raw, path: &self.path, started: false })

@@ -61,6 +61,7 @@ pub struct LogStore {
     shared: Arc<Shared>,
     // Held so that dropping the log joins the thread.
     _writer: Writer,
+    _lock: Arc<std::fs::File>,
 }
 
 impl LogStore {
@@ -77,7 +78,7 @@ impl LogStore {
         let shared = Arc::new(Shared::new(disk)?);
         let writer = Writer::start(shared.clone(), Box::new(on_fatal))
             .map_err(StorageError::io("start the writer of", &folder.log_dir()))?;
-        Ok(Self { shared, _writer: writer })
+        Ok(Self { shared, _writer: writer, _lock: folder.lock() })
     }
 
     /// Queues entries, which follow the last one without a gap. Blocks while the queue is full.

@@ -1,0 +1,213 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::testing::{folder, get, put, small, state};
+use crate::{StateStore, StorageError, durable};
+
+/// Sends what a receiver lacks, in small chunks; at most `chunks_max` of them. True when nothing is left.
+fn send(from: &Checkpoint, to: &mut SnapshotReceiver, chunks_max: usize) -> bool {
+    let mut chunks = 0;
+    for file in to.progress() {
+        let mut offset = file.received;
+        while offset < file.size {
+            if chunks == chunks_max {
+                return false;
+            }
+            let chunk = from.read_chunk(&file.name, offset, 700).expect("a chunk");
+            to.write_chunk(&file.name, offset, &chunk.data, chunk.crc).expect("accepted");
+            offset += chunk.data.len() as u64;
+            chunks += 1;
+        }
+    }
+    true
+}
+
+/// Takes a snapshot over to another store, whole.
+pub(crate) fn transfer(from: &Checkpoint, to: &StateStore) -> Arc<Checkpoint> {
+    let mut receiver = to.receive(&from.manifest_bytes()).expect("a receiver");
+    assert!(send(from, &mut receiver, usize::MAX));
+    receiver.finish().expect("verified")
+}
+
+fn filled(dir: &tempfile::TempDir) -> StateStore {
+    let store = state(&folder(dir.path()));
+    for revision in 1..=50 {
+        put(&store, revision, &[(&format!("key-{revision}"), &"value".repeat(20)), ("a", &revision.to_string())]);
+    }
+    store
+}
+
+fn dirs() -> (tempfile::TempDir, tempfile::TempDir) {
+    (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"))
+}
+
+#[test]
+fn a_snapshot_brings_another_node_to_the_same_state() {
+    let (dir, other_dir) = dirs();
+    let (store, other) = (filled(&dir), state(&folder(other_dir.path())));
+    let made = store.create_checkpoint().expect("a snapshot");
+    assert_eq!((made.applied(), made.state_hash()), (&store.applied(), store.state_hash().1));
+    made.verify().expect("intact");
+    put(&store, 51, &[("a", "51")]);
+
+    put(&other, 3, &[("stale", "x")]);
+    other.install(&transfer(&made, &other)).expect("installed");
+    assert_eq!((&other.applied(), other.state_hash()), (made.applied(), (50, made.state_hash())));
+    assert_eq!(other.recompute_hash().expect("readable"), other.state_hash());
+    assert_eq!((get(&other, "a").as_deref(), get(&other, "stale")), (Some("50"), None));
+    assert_eq!(other.hash_at(3), None, "hashes of the old state are forgotten");
+    assert_eq!(other.current_checkpoint().expect("kept").manifest().id, made.manifest().id);
+
+    put(&other, 51, &[("a", "51")]);
+    assert_eq!(other.state_hash(), store.state_hash());
+    drop(other);
+    let other = state(&folder(other_dir.path()));
+    assert_eq!((other.state_hash(), other.generation()), (store.state_hash(), 2));
+    assert_eq!(other.current_checkpoint().expect("kept").manifest(), made.manifest());
+    other.current_checkpoint().expect("kept").verify().expect("the installed database did not change it");
+}
+
+#[test]
+fn a_node_installs_its_own_snapshot_after_its_state_fell_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = filled(&dir);
+    let made = store.create_checkpoint().expect("a snapshot");
+    let hash = store.state_hash();
+    drop(store);
+    // As after a power loss that took the unsynced end of the state.
+    let place = folder(dir.path()).state_dir();
+    durable::remove_dir(&place.join("db-1")).expect("lost");
+    let store = state(&folder(dir.path()));
+    assert_eq!(store.revision(), 0);
+    let kept = store.current_checkpoint().expect("kept");
+    assert_eq!(kept.manifest(), made.manifest());
+    store.install(&kept).expect("installed");
+    assert_eq!(store.state_hash(), hash);
+}
+
+#[test]
+fn an_interrupted_transfer_goes_on_where_it_was() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let other = state(&folder(other_dir.path()));
+    let mut receiver = other.receive(&made.manifest_bytes()).expect("a receiver");
+    assert!(!send(&made, &mut receiver, 4));
+    let before = receiver.progress();
+    assert!(before.iter().map(|p| p.received).sum::<u64>() > 0);
+    assert!(matches!(other.receive(&made.manifest_bytes()), Err(StorageError::SnapshotInvalid(_))), "one at a time");
+    drop(receiver);
+    drop(other);
+
+    let other = state(&folder(other_dir.path()));
+    let mut receiver = other.receive(&made.manifest_bytes()).expect("a receiver");
+    assert_eq!(receiver.progress(), before);
+    assert!(matches!(receiver.finish(), Err(StorageError::SnapshotIncomplete(_))), "not all is here");
+    assert!(send(&made, &mut receiver, usize::MAX));
+    other.install(&receiver.finish().expect("verified")).expect("installed");
+    assert_eq!(get(&other, "a").as_deref(), Some("50"));
+
+    drop(receiver);
+    let again = other.receive(&made.manifest_bytes()).expect("a sender that missed the answer");
+    assert!(again.progress().iter().all(|p| p.received == p.size), "nothing is sent twice");
+}
+
+#[test]
+fn a_newer_snapshot_replaces_one_that_was_arriving() {
+    let (dir, other_dir) = dirs();
+    let (store, other) = (filled(&dir), state(&folder(other_dir.path())));
+    let old = store.create_checkpoint().expect("a snapshot");
+    assert!(!send(&old, &mut other.receive(&old.manifest_bytes()).expect("a receiver"), 3));
+    put(&store, 51, &[("a", "51")]);
+    other.install(&transfer(&store.create_checkpoint().expect("a snapshot"), &other)).expect("installed");
+    assert_eq!(get(&other, "a").as_deref(), Some("51"));
+    let names = durable::list(&folder_of_snapshots(&other_dir)).expect("a list");
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(matches!(other.install(&old), Err(StorageError::OutOfOrder(_))), "the state never goes back");
+}
+
+#[test]
+fn damaged_chunks_and_files_are_refused_and_sent_again() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let other = state(&folder(other_dir.path()));
+    let mut receiver = other.receive(&made.manifest_bytes()).expect("a receiver");
+    let sst = made.manifest().files.iter().find(|f| f.name.ends_with(".sst")).expect("a table").clone();
+    let chunk = made.read_chunk(&sst.name, 0, 100).expect("a chunk");
+
+    let expect_refusal = |result: crate::error::Result<()>, expected: u64| match result {
+        Err(StorageError::ChunkRefused { expected: at, .. }) => assert_eq!(at, expected),
+        other => panic!("{other:?}"),
+    };
+    expect_refusal(receiver.write_chunk(&sst.name, 0, &chunk.data, chunk.crc ^ 1), 0);
+    receiver.write_chunk(&sst.name, 0, &chunk.data, chunk.crc).expect("accepted");
+    receiver.write_chunk(&sst.name, 0, &chunk.data, chunk.crc).expect("again, and ignored");
+    expect_refusal(receiver.write_chunk(&sst.name, 101, &chunk.data, chunk.crc), 100);
+    expect_refusal(receiver.write_chunk(&sst.name, sst.size - 1, &chunk.data, chunk.crc), 100);
+    receiver.write_chunk("../evil", 0, &chunk.data, chunk.crc).expect_err("not in the manifest");
+
+    assert!(send(&made, &mut receiver, usize::MAX));
+    let arrived = folder_of_snapshots(&other_dir).join(format!("arriving-{}/db/{}", made.manifest().id, sst.name));
+    let mut bytes = std::fs::read(&arrived).expect("the table");
+    bytes[50] ^= 1;
+    std::fs::write(&arrived, bytes).expect("damaged on this disk");
+    match receiver.finish() {
+        Err(StorageError::SnapshotIncomplete(files)) => assert_eq!(files, [sst.name.clone()]),
+        other => panic!("{other:?}"),
+    }
+    assert!(other.current_checkpoint().is_none(), "nothing of it counts");
+    assert!(send(&made, &mut receiver, usize::MAX));
+    other.install(&receiver.finish().expect("verified")).expect("installed");
+    assert_eq!(other.recompute_hash().expect("readable"), (50, made.state_hash()));
+}
+
+#[test]
+fn a_manifest_that_lies_about_the_revision_is_refused() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let other = state(&folder(other_dir.path()));
+    let mut lie = made.manifest().clone();
+    lie.revision = 99;
+    let mut receiver = other.receive(&lie.encode().expect("encoded")).expect("a receiver");
+    assert!(send(&made, &mut receiver, usize::MAX));
+    assert!(matches!(receiver.finish(), Err(StorageError::SnapshotInvalid(_))));
+    assert_eq!(other.revision(), 0);
+}
+
+#[test]
+fn an_old_snapshot_stays_while_it_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = filled(&dir);
+    let old = store.create_checkpoint().expect("a snapshot");
+    put(&store, 51, &[("a", "51")]);
+    let new = store.create_checkpoint().expect("a snapshot");
+    assert_eq!(store.current_checkpoint().expect("the new one").manifest().id, new.manifest().id);
+    old.verify().expect("still there");
+    let id = old.manifest().id.clone();
+    drop(old);
+    assert_eq!(durable::list(&folder_of_snapshots(&dir)).expect("a list"), [new.manifest().id.clone()], "{id} stayed");
+}
+
+#[test]
+fn what_a_crash_leaves_and_what_is_damaged_is_cleared_away_at_start() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = filled(&dir);
+    let made = store.create_checkpoint().expect("a snapshot");
+    drop(store);
+    let snapshots = folder_of_snapshots(&dir);
+    std::fs::create_dir(snapshots.join("making-x")).expect("a folder");
+    assert!(StateStore::open(&folder(dir.path()), &small()).expect("a state").current_checkpoint().is_some());
+    assert_eq!(durable::list(&snapshots).expect("a list"), [made.manifest().id.clone()]);
+
+    let sst = made.manifest().files.iter().find(|f| f.name.ends_with(".sst")).expect("a table");
+    let place = snapshots.join(&made.manifest().id).join("db").join(&sst.name);
+    std::fs::remove_file(&place).expect("removed");
+    std::fs::write(&place, "cut off").expect("damaged");
+    assert!(matches!(made.verify(), Err(StorageError::Corrupt { .. })));
+    let store = state(&folder(dir.path()));
+    assert!(store.current_checkpoint().is_none(), "a damaged one is not offered");
+    assert_eq!(get(&store, "a").as_deref(), Some("50"), "the state does not need it");
+}
+
+fn folder_of_snapshots(dir: &tempfile::TempDir) -> std::path::PathBuf {
+    dir.path().join("snapshots")
+}

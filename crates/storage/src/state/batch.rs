@@ -1,0 +1,150 @@
+//! Entries that are applied together.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use atoll_metadata::{Family, Kv, KvError, KvRead};
+use rocksdb::WriteBatch;
+
+use super::db::{Db, Position};
+use super::hash::pair_hash;
+use super::view::StateView;
+use crate::error::{Result, StorageError};
+
+/// Entries that are being applied, and become visible together with how far the state has come.
+pub struct StateBatch<'a> {
+    kv: BatchKv<'a>,
+    position: Position,
+    /// Revision and state hash after each entry.
+    hashes: Vec<(u64, u128)>,
+}
+
+impl<'a> StateBatch<'a> {
+    pub(super) fn new(db: &'a Db, position: Position) -> Result<Self> {
+        let kv = BatchKv { base: StateView::new(db)?, changes: BTreeMap::new(), bytes: 0, hash_delta: 0, error: None };
+        Ok(Self { kv, position, hashes: Vec::new() })
+    }
+
+    /// What the state machine applies to; sees what the batch's earlier entries wrote.
+    pub fn kv(&mut self) -> &mut BatchKv<'a> {
+        &mut self.kv
+    }
+
+    /// Ends one entry, blank ones and memberships included. Revisions only grow.
+    pub fn entry_applied(&mut self, revision: u64, log_id: Vec<u8>) -> Result<()> {
+        self.kv.check()?;
+        let applied = &mut self.position.applied;
+        if applied.log_id.is_some() && revision <= applied.revision {
+            let what = format!("revision {revision} is applied after {}", applied.revision);
+            return Err(StorageError::OutOfOrder(what));
+        }
+        applied.revision = revision;
+        applied.log_id = Some(log_id);
+        self.position.hash = self.position.hash.wrapping_add(std::mem::take(&mut self.kv.hash_delta));
+        self.hashes.push((revision, self.position.hash));
+        Ok(())
+    }
+
+    /// Sets the membership.
+    pub fn set_membership(&mut self, membership: Vec<u8>) {
+        self.position.applied.membership = Some(membership);
+    }
+
+    /// About how many bytes the batch holds, so that the caller can end it in time.
+    pub fn bytes(&self) -> usize {
+        self.kv.bytes
+    }
+
+    /// One write batch of it all, the position it leads to, and the hashes on the way.
+    pub(super) fn finish(self, db: &Db) -> Result<(WriteBatch, Position, Vec<(u64, u128)>)> {
+        self.kv.check()?;
+        if self.kv.hash_delta != 0 {
+            return Err(StorageError::OutOfOrder("an entry changed the state and was not ended".to_owned()));
+        }
+        let mut batch = WriteBatch::default();
+        for ((family, key), value) in self.kv.changes {
+            let handle = db.family(family)?;
+            match value {
+                Some(value) => batch.put_cf(handle, key, value),
+                None => batch.delete_cf(handle, key),
+            }
+        }
+        db.put_position(&mut batch, &self.position)?;
+        Ok((batch, self.position, self.hashes))
+    }
+}
+
+/// The state with a batch's changes on top; keeps the change of the state hash.
+pub struct BatchKv<'a> {
+    base: StateView<'a>,
+    changes: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    bytes: usize,
+    hash_delta: u128,
+    /// `put` and `delete` cannot report that the old value was unreadable; the batch then never ends well.
+    error: Option<KvError>,
+}
+
+impl BatchKv<'_> {
+    fn check(&self) -> Result<()> {
+        self.error.clone().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn set(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match self.get(family, &key) {
+            Ok(old) => {
+                let hash = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, |v| pair_hash(family, &key, v));
+                self.hash_delta = self.hash_delta.wrapping_sub(hash(&old)).wrapping_add(hash(&value));
+            }
+            Err(error) => self.error = Some(error),
+        }
+        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.changes.insert((family, key), value);
+    }
+
+    fn changes(&self, family: Family, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
+        let range = (Bound::Included((family, from.to_vec())), Bound::Excluded((family, to.to_vec())));
+        self.changes.range(range).map(|((_, key), value)| (key, value))
+    }
+}
+
+impl KvRead for BatchKv<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> std::result::Result<Option<Vec<u8>>, KvError> {
+        match self.changes.get(&(family, key.to_vec())) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.base.get(family, key),
+        }
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> std::result::Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let changed = self.changes(family, from, to).count();
+        // So many more that `limit` are left even if every change is a removal.
+        let base = self.base.scan(family, from, to, limit.saturating_add(changed))?;
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = base.into_iter().collect();
+        for (key, value) in self.changes(family, from, to) {
+            match value {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+impl Kv for BatchKv<'_> {
+    fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
+        self.set(family, key, Some(value));
+    }
+
+    fn delete(&mut self, family: Family, key: Vec<u8>) {
+        self.set(family, key, None);
+    }
+}
