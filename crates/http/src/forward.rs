@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::ApiError;
 use crate::body::RequestBody;
 use crate::config::RequestLimits;
-use crate::headers::ATOLL_FORWARDED_BY;
+use crate::headers::{ATOLL_CLIENT_ADDRESS, ATOLL_FORWARDED_BY};
 
 /// Headers that are about one connection, not about the request (RFC 9110, section 7.6.1); and `Expect`, which this
 /// node has answered by reading the body.
@@ -65,13 +65,19 @@ impl Forwarder {
     pub(crate) async fn send(
         &self,
         (owner, address): (NodeId, &str),
+        client: &str,
         parts: &Parts,
         body: RequestBody,
     ) -> Result<Response, ApiError> {
         let progress = Arc::new(Progress::new());
         let carries = matches!(parts.method, Method::PATCH | Method::PUT);
         let patience = if carries { self.idle } else { self.idle.min(SHORT_ANSWER) };
-        let request = self.request(address, parts, body, &progress);
+        let request = self.request(address, parts, body, &progress).map(|mut request| {
+            // Overwrites what a client may have put there.
+            let client = HeaderValue::from_str(client).unwrap_or(HeaderValue::from_static(""));
+            request.headers_mut().insert(ATOLL_CLIENT_ADDRESS, client);
+            request
+        });
         let unreachable = |reason: String| ApiError::OwnerUnreachable { node: owner, reason };
         let request = request.map_err(|e| unreachable(e.to_string()))?;
         let answer = tokio::select! {

@@ -17,6 +17,8 @@ pub const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters
 pub const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// A tag that a put by digest moved.
 pub const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// The client of a forwarded request; believed from a node of this cluster alone.
+pub const ATOLL_CLIENT_ADDRESS: HeaderName = HeaderName::from_static("atoll-client-address");
 /// How a read is to be made: `linearizable`.
 pub const ATOLL_CONSISTENCY: HeaderName = HeaderName::from_static("atoll-consistency");
 /// The node that forwarded a request; there is one hop and no more.

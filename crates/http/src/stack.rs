@@ -27,6 +27,9 @@ use crate::headers::{ATOLL_STALENESS_MS, DOCKER_API_VERSION};
 use crate::route::{InvalidPath, Route};
 use crate::{ApiError, App, Peer};
 
+/// Longest path in logs and spans: more than the longest name with the longest digest.
+const LOGGED_PATH_CHARS_MAX: usize = 512;
+
 /// The route of a request, parsed once.
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed(pub(crate) Result<Route, InvalidPath>);
@@ -51,7 +54,7 @@ async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let parsed = Route::parse(request.uri().path());
     let route = parsed.as_ref().map_or("_unknown", Route::template);
     let span = span_of(&request, route);
-    let (method, path) = (method_label(request.method()), request.uri().path().to_owned());
+    let (method, path) = (method_label(request.method()), shortened(request.uri().path()).to_owned());
     request.extensions_mut().insert(Parsed(parsed));
     let response = next.run(request).instrument(span.clone()).await;
     let sample = RequestSample { method, route, status: response.status().as_u16(), duration: start.elapsed() };
@@ -69,7 +72,7 @@ fn span_of(request: &Request, route: &'static str) -> Span {
         otel.kind = "server",
         http.request.method = method,
         http.route = route,
-        url.path = request.uri().path(),
+        url.path = shortened(request.uri().path()),
         client.address = client.map(field::display),
         http.response.status_code = field::Empty,
     );
@@ -77,6 +80,11 @@ fn span_of(request: &Request, route: &'static str) -> Span {
         set_trace_parent(&span, parent);
     }
     span
+}
+
+/// What of a path stands in logs and spans: a client must not fill them. A valid path is shorter.
+fn shortened(path: &str) -> &str {
+    path.char_indices().nth(LOGGED_PATH_CHARS_MAX).map_or(path, |(end, _)| &path[..end])
 }
 
 /// The method, from a bounded set.

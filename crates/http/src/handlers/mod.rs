@@ -6,11 +6,12 @@ mod lists;
 mod manifests;
 mod uploads;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use atoll_auth::{Access, Action, Identity};
 use atoll_registry::{Consistency, ReadOptions, WriteOptions};
-use atoll_types::{Digest, RepositoryName, Revision};
+use atoll_types::{Digest, NodeId, RepositoryName, Revision};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::body::RequestBody;
-use crate::headers::{ATOLL_REVISION, DOCKER_CONTENT_DIGEST, Wishes};
+use crate::headers::{ATOLL_CLIENT_ADDRESS, ATOLL_FORWARDED_BY, ATOLL_REVISION, DOCKER_CONTENT_DIGEST, Wishes};
 use crate::query::Query;
 use crate::route::Route;
 use crate::stack::Parsed;
@@ -76,12 +77,24 @@ async fn answer(app: Arc<App>, mut request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, &parts.headers, app.config.limits.body_idle, &app.tasks);
     let route = parsed.unwrap_or_else(|| Route::parse(parts.uri.path()))?;
-    let address = parts.extensions.get::<Peer>().map_or(String::new(), |peer| peer.0.ip().to_string());
-    let identity = Identity { name: String::new(), address };
+    let identity = Identity { name: String::new(), address: client_address(&app, &parts) };
     let (query, wishes) = (Query::of(&parts.uri), Wishes::of(&parts.headers)?);
     let ask = Ask { app, parts, query, wishes, identity };
     check_namespace(&ask)?;
     serve(ask, route, body).await
+}
+
+/// The client's address: of the connection, or, when a node of this cluster forwards, the one that it names.
+fn client_address(app: &App, parts: &Parts) -> String {
+    let Some(peer) = parts.extensions.get::<Peer>().map(|peer| peer.0.ip()) else { return String::new() };
+    let text = |name| parts.headers.get(name).and_then(|v| v.to_str().ok());
+    let forwarder = text(ATOLL_FORWARDED_BY).and_then(|node| node.parse().ok().map(NodeId));
+    let known = forwarder.and_then(|node| app.peers.http_address(node)).and_then(|a| a.parse::<SocketAddr>().ok());
+    let named = text(ATOLL_CLIENT_ADDRESS).and_then(|a| a.parse::<IpAddr>().ok());
+    match (known, named) {
+        (Some(node), Some(named)) if node.ip() == peer => named.to_string(),
+        _ => peer.to_string(),
+    }
 }
 
 /// containerd names the registry that it means (`ns=`) when it asks a mirror.

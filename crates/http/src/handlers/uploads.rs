@@ -93,7 +93,7 @@ pub(super) async fn session(ask: &Ask, name: RepositoryName, session: String, bo
         Owner::Here(id) => here(ask, name, id, body).await,
         Owner::Node { node, .. } if !ask.parts.headers.contains_key(ATOLL_FORWARDED_BY) => {
             let address = ask.app.peers.http_address(node).ok_or_else(unknown)?;
-            ask.app.forwarder.send((node, &address), &ask.parts, body).await
+            ask.app.forwarder.send((node, &address), &ask.identity.address, &ask.parts, body).await
         }
         // A request goes over one hop at most: who forwards it knows the owner.
         Owner::Node { .. } | Owner::Invalid => Err(unknown().into()),
