@@ -1,5 +1,7 @@
 //! Every store passes the one contract.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
 use std::sync::Arc;
 
 use atoll_blobstore::contract;

@@ -1,8 +1,11 @@
 //! What goes in through the verifying writer comes out through the checked reader, and nothing else does.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
 use std::ops::Range;
 use std::sync::Arc;
 
+use atoll_blobstore::contract::content;
 use atoll_blobstore::{
     BlobStore, BlockChecksums, CheckedReader, Finished, FsOptions, FsStore, StoreError, VerifyingWriter, WriteError,
 };
@@ -14,10 +17,6 @@ const BLOCK: usize = BlockChecksums::BLOCK_BYTES as usize;
 
 fn store_in(folder: &tempfile::TempDir) -> Arc<dyn BlobStore> {
     Arc::new(FsStore::open(folder.path().to_owned(), FsOptions::default()).unwrap())
-}
-
-fn content(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
 }
 
 async fn put(
@@ -44,7 +43,7 @@ async fn what_was_written_is_read_by_any_range() {
     let store = store_in(&folder);
     let reader = CheckedReader::new(store.clone(), CheckedReader::CACHE_BYTES);
     for size in [0, 1, 65_536, 65_537, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5] {
-        let bytes = content(size);
+        let bytes = content(size, 1);
         let done = put(&*store, &bytes, Algorithm::Sha256, &Digest::sha256(&bytes)).await.unwrap();
         assert_eq!(done.size, size as u64);
         assert_eq!(get(&reader, &done, 0..done.size).await.unwrap(), bytes);
@@ -58,7 +57,7 @@ async fn a_digest_of_another_algorithm_is_proved_by_reading_back() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_in(&folder);
     for size in [0, 10, 5 * BLOCK + 1] {
-        let bytes = content(size);
+        let bytes = content(size, 1);
         let expected = Algorithm::Sha512.digest(&bytes);
         let done = put(&*store, &bytes, Algorithm::Sha256, &expected).await.unwrap();
         assert_eq!(done.digest, expected);
@@ -73,7 +72,7 @@ async fn a_wrong_digest_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_in(&folder);
     for size in [10, 5 * BLOCK] {
-        let refused = put(&*store, &content(size), Algorithm::Sha256, &Digest::sha256(b"other")).await;
+        let refused = put(&*store, &content(size, 1), Algorithm::Sha256, &Digest::sha256(b"other")).await;
         assert!(matches!(refused, Err(WriteError::DigestMismatch { .. })));
     }
     assert!(store.list(None, 10).await.unwrap().is_empty());

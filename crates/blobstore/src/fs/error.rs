@@ -14,7 +14,7 @@ pub(super) fn object_error(name: &ObjectName, doing: &str, error: &io::Error) ->
     store_error(&format!("{doing} {name}"), error)
 }
 
-/// An error that concerns the store as a whole.
+/// An error that concerns the store as a whole. A file that is missing then is one of the store's own folders.
 pub(super) fn store_error(doing: &str, error: &io::Error) -> StoreError {
     let what = format!("{doing}: {error}");
     match error.kind() {
@@ -25,6 +25,9 @@ pub(super) fn store_error(doing: &str, error: &io::Error) -> StoreError {
         | io::ErrorKind::ResourceBusy
         | io::ErrorKind::OutOfMemory
         | io::ErrorKind::StaleNetworkFileHandle => StoreError::Unavailable(what),
+        io::ErrorKind::NotFound => {
+            StoreError::Unavailable(format!("{what}; the store's folders are gone: is its file system mounted?"))
+        }
         io::ErrorKind::ReadOnlyFilesystem => {
             StoreError::Other(format!("{what}; the kernel mounts a failing disk read-only, see its log"))
         }
