@@ -103,11 +103,12 @@ struct Server {
 impl Server {
     async fn accept(self, listener: TcpListener, places: std::sync::Arc<Semaphore>) {
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let next = async { (places.clone().acquire_owned().await, listener.accept().await) };
+            let (place, accepted) = tokio::select! {
+                next = next => next,
                 () = self.shutdown.cancelled() => return,
             };
+            let Ok(place) = place else { return };
             match accepted {
                 Ok((stream, peer)) => {
                     self.connections.spawn(self.clone().connection(stream, peer, place));

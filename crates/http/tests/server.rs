@@ -154,7 +154,7 @@ async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
         tell.notify_one();
         std::future::pending::<()>().await;
     });
-    let limits = ServerLimits { shutdown: Duration::from_millis(50), ..ServerLimits::default() };
+    let limits = ServerLimits { connections_max: 1, shutdown: Duration::from_millis(50), ..ServerLimits::default() };
     let server = start(Router::new().route("/", never), limits).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
