@@ -11,7 +11,7 @@ use crate::{Family, KvError, KvRead};
 const PAGE: usize = 1_024;
 
 /// The hash of one pair. Landed: it never changes, or nodes of two versions would differ.
-pub(crate) fn hash_of_pair(family: Family, key: &[u8], value: &[u8]) -> u128 {
+pub fn hash_of_pair(family: Family, key: &[u8], value: &[u8]) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(&[family.code()]);
     hasher.update(&(key.len() as u64).to_le_bytes());

@@ -20,7 +20,7 @@ pub use command::{
     BlobSource, Command, CopyItem, DropItem, Entry, Envelope, Expected, LinkItem, ManifestBody, ManifestReference,
     NodeRole, PutManifest, RegisterNode, TagUpdate,
 };
-pub use hash::hash_of_all;
+pub use hash::{hash_of_all, hash_of_pair};
 pub use kv::{Family, Kv, KvError, KvRead};
 pub use memory::MemoryKv;
 pub use outcome::{Applied, CopyOutcome, Done, Outcome, Rejection};

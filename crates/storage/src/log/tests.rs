@@ -121,7 +121,8 @@ fn answers_come_in_the_order_of_the_calls_and_share_syncs() {
     let (send, receive) = channel();
     for index in 0..500 {
         let send = send.clone();
-        log.append(vec![entry(index, "a")], Box::new(move |r| drop(send.send((index, r.is_ok()))))).expect("queued");
+        log.append(vec![entry(index, "a")], Box::new(move |r| send.send((index, r.is_ok())).expect("the test waits")))
+            .expect("queued");
     }
     for index in 0..500 {
         assert_eq!(receive.recv_timeout(DEADLINE).expect("an answer"), (index, true));

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use atoll_metadata::{Family, Kv, KvError, KvRead};
+use atoll_metadata::{Family, Kv, KvError, KvRead, hash_of_pair};
 use rocksdb::WriteBatch;
 
 use super::db::{Db, Position};
-use super::hash::pair_hash;
 use super::view::StateView;
 use crate::error::{Result, StorageError};
 
@@ -92,13 +91,31 @@ impl BatchKv<'_> {
     fn set(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
         match self.get(family, &key) {
             Ok(old) => {
-                let hash = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, |v| pair_hash(family, &key, v));
+                let hash = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, |v| hash_of_pair(family, &key, v));
                 self.hash_delta = self.hash_delta.wrapping_sub(hash(&old)).wrapping_add(hash(&value));
             }
             Err(error) => self.error = Some(error),
         }
         self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
         self.changes.insert((family, key), value);
+    }
+
+    /// Pairs of the base within a range, with the changes in that range on top.
+    fn merge(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        base: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = base.into_iter().collect();
+        for (key, value) in self.changes(family, from, to) {
+            match value {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        merged
     }
 
     fn changes(&self, family: Family, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
@@ -122,20 +139,20 @@ impl KvRead for BatchKv<'_> {
         to: &[u8],
         limit: usize,
     ) -> std::result::Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let changed = self.changes(family, from, to).count();
-        // So many more that `limit` are left even if every change is a removal.
-        let base = self.base.scan(family, from, to, limit.saturating_add(changed))?;
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = base.into_iter().collect();
-        for (key, value) in self.changes(family, from, to) {
-            match value {
-                Some(value) => merged.insert(key.clone(), value.clone()),
-                None => merged.remove(key),
+        let (mut pairs, mut from) = (Vec::new(), from.to_vec());
+        while pairs.len() < limit && from.as_slice() < to {
+            let wanted = limit - pairs.len();
+            let page = self.base.scan(family, &from, to, wanted)?;
+            // What is beyond a full page is not known yet; it matters if changes took away from the page.
+            let known_to = match page.last() {
+                Some((last, _)) if page.len() == wanted => [last.as_slice(), &[0]].concat(),
+                _ => to.to_vec(),
             };
+            pairs.extend(self.merge(family, &from, &known_to, page));
+            from = known_to;
         }
-        Ok(merged.into_iter().take(limit).collect())
+        pairs.truncate(limit);
+        Ok(pairs)
     }
 }
 

@@ -1,23 +1,6 @@
-//! The state hash: an additive hash over all pairs, so that equal states have equal hashes whatever way they came.
+//! State hashes at revisions.
 
 use std::collections::VecDeque;
-
-use atoll_metadata::Family;
-use xxhash_rust::xxh3::Xxh3;
-
-/// What one pair adds to the state hash.
-pub(super) fn pair_hash(family: Family, key: &[u8], value: &[u8]) -> u128 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&[match family {
-        Family::State => 0,
-        Family::Wanted => 1,
-    }]);
-    hasher.update(&(key.len() as u64).to_le_bytes());
-    hasher.update(key);
-    hasher.update(&(value.len() as u64).to_le_bytes());
-    hasher.update(value);
-    hasher.digest128()
-}
 
 /// State hashes of the newest revisions, so that nodes can be compared at one revision while writes go on.
 #[derive(Default)]

@@ -246,7 +246,9 @@ proptest! {
 }
 
 fn hash_of(model: &BTreeMap<(Family, Vec<u8>), Vec<u8>>) -> u128 {
-    model.iter().fold(0, |sum: u128, ((family, key), value)| sum.wrapping_add(hash::pair_hash(*family, key, value)))
+    model.iter().fold(0, |sum: u128, ((family, key), value)| {
+        sum.wrapping_add(atoll_metadata::hash_of_pair(*family, key, value))
+    })
 }
 
 fn expected(model: &BTreeMap<(Family, Vec<u8>), Vec<u8>>, family: Family, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {

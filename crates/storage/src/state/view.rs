@@ -1,10 +1,9 @@
 //! Reading from one consistent view.
 
-use atoll_metadata::{Family, KvError, KvRead};
+use atoll_metadata::{Family, KvError, KvRead, hash_of_pair};
 use rocksdb::{ReadOptions, Snapshot};
 
 use super::db::Db;
-use super::hash::pair_hash;
 use crate::error::{Result, StorageError};
 
 /// One consistent view of the state.
@@ -37,7 +36,7 @@ impl<'a> StateView<'a> {
             let mut pairs = self.snapshot.raw_iterator_cf_opt(self.db.family(family)?, options);
             pairs.seek_to_first();
             while let Some((key, value)) = pairs.item() {
-                hash = hash.wrapping_add(pair_hash(family, key, value));
+                hash = hash.wrapping_add(hash_of_pair(family, key, value));
                 pairs.next();
             }
             pairs.status().map_err(StorageError::database("read", self.db.path()))?;
