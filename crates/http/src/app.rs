@@ -54,10 +54,10 @@ impl App {
     }
 
     /// Refuses a write at once where it could not be acknowledged: before its body is read.
-    pub(crate) fn writable(&self) -> Result<(), RegistryError> {
+    pub(crate) fn writable(&self) -> Result<(), ApiError> {
         match self.freshness().mode {
             Mode::ReadWrite => Ok(()),
-            Mode::ReadOnly => Err(RegistryError::ReadOnly { region: self.config.region.clone() }),
+            Mode::ReadOnly => Err(RegistryError::ReadOnly { region: self.config.region.clone() }.into()),
         }
     }
 
@@ -66,8 +66,8 @@ impl App {
         &self,
         identity: &Identity,
         repository: &RepositoryName,
-    ) -> Result<Access<A>, RegistryError> {
-        Ok(self.authorizer.access(identity, repository)?)
+    ) -> Result<Access<A>, ApiError> {
+        self.authorizer.access(identity, repository).map_err(|denied| RegistryError::from(denied).into())
     }
 
     /// Runs a write to its end even if its client leaves: half of a write must not be dropped.

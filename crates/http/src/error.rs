@@ -22,7 +22,7 @@ const RETRY_AFTER_S: &str = "2";
 pub(crate) enum ApiError {
     /// A use case has no result.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// The path names nothing.
     #[error(transparent)]
     Path(#[from] InvalidPath),
@@ -116,14 +116,26 @@ impl ApiError {
         }
     }
 
+    /// Why a use case has no result, if that is what it is.
+    pub(crate) fn registry(&self) -> Option<&RegistryError> {
+        if let Self::Registry(error) = self { Some(error) } else { None }
+    }
+
     /// True when a write may have happened or not.
     fn outcome_is_unknown(&self) -> bool {
-        match self {
-            Self::OwnerSilent { .. } => true,
-            Self::Registry(RegistryError::Propose(ProposeError::Unknown(_))) => true,
-            Self::Registry(RegistryError::Rejected(Rejection::Expired)) => true,
-            _ => false,
-        }
+        let unknown = |error: &RegistryError| {
+            matches!(
+                error,
+                RegistryError::Propose(ProposeError::Unknown(_)) | RegistryError::Rejected(Rejection::Expired)
+            )
+        };
+        matches!(self, Self::OwnerSilent { .. }) || self.registry().is_some_and(unknown)
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
     }
 }
 
@@ -275,8 +287,7 @@ mod tests {
     fn who_may_try_again_is_told_and_who_cannot_know_too() {
         for (error, status, _) in table() {
             let what = format!("{error:?}");
-            let unknown =
-                status == 504 || matches!(error, ApiError::Registry(RegistryError::Rejected(Rejection::Expired)));
+            let unknown = status == 504 || error.to_string() == Rejection::Expired.to_string();
             let response = error.into_response();
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), matches!(status, 429 | 503), "{what}");
             assert_eq!(response.headers().contains_key(ATOLL_OUTCOME), unknown, "{what}");

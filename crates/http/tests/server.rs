@@ -1,5 +1,7 @@
 //! The server against real sockets: bounds of heads and connections, both protocols, the end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests, which clippy does not see
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

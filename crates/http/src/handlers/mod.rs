@@ -40,7 +40,7 @@ struct Ask {
 
 impl Ask {
     fn access<A: Action>(&self, repository: &RepositoryName) -> Result<Access<A>, ApiError> {
-        Ok(self.app.access(&self.identity, repository)?)
+        self.app.access(&self.identity, repository)
     }
 
     fn read(&self) -> ReadOptions {

@@ -180,8 +180,8 @@ fn located(response: &mut Response, name: &RepositoryName, id: &SessionId, offse
 
 /// A chunk that does not go on where the session is: the answer says where that is.
 fn refused(error: ApiError, name: &RepositoryName, id: &SessionId) -> Response {
-    let offset = match &error {
-        ApiError::Registry(RegistryError::UploadRange { offset, .. }) => Some(*offset),
+    let offset = match error.registry() {
+        Some(RegistryError::UploadRange { offset, .. }) => Some(*offset),
         _ => None,
     };
     let mut response = error.into_response();
