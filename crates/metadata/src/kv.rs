@@ -27,13 +27,16 @@ impl Family {
 #[error("metadata store: {0}")]
 pub struct KvError(pub String);
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Reading. Implementations give one consistent view for the life of the value.
 pub trait KvRead {
     /// The value of a key.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
 
     /// At most `limit` pairs with `from <= key < to`, in ascending order.
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KvError>;
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, KvError>;
 }
 
 /// Reading and writing; a reader of the same value sees what was written.

@@ -7,10 +7,12 @@
 mod apply;
 mod command;
 mod hash;
+mod keys;
 mod kv;
 mod memory;
 mod outcome;
 mod overlay;
+mod policy;
 pub mod read;
 mod wire;
 
@@ -21,7 +23,7 @@ pub use command::{
     NodeRole, PutManifest, RegisterNode, TagUpdate,
 };
 pub use hash::{hash_of_all, hash_of_pair};
-pub use kv::{Family, Kv, KvError, KvRead};
+pub use kv::{Family, Kv, KvError, KvRead, Pair};
 pub use memory::MemoryKv;
 pub use outcome::{Applied, CopyOutcome, Done, Outcome, Rejection};
 pub use overlay::{Changes, Overlay};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::hash::hash_of_pair;
-use crate::{Family, Kv, KvError, KvRead};
+use crate::{Family, Kv, KvError, KvRead, Pair};
 
 /// An ordered map for each family, with the state hash kept as it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl KvRead for MemoryKv {
         Ok(self.families[family as usize].get(key).cloned())
     }
 
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, KvError> {
         if from >= to {
             return Ok(Vec::new());
         }

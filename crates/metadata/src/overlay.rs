@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::hash::{hash_of_pair, successor};
-use crate::{Family, Kv, KvError, KvRead};
+use crate::{Family, Kv, KvError, KvRead, Pair};
 
 type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -76,7 +76,7 @@ impl<R: KvRead + ?Sized> KvRead for Overlay<'_, R> {
         }
     }
 
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, KvError> {
         let written = &self.written[family as usize];
         let (mut pairs, mut from) = (Vec::new(), from.to_vec());
         while pairs.len() < limit && from.as_slice() < to {
@@ -97,11 +97,7 @@ impl<R: KvRead + ?Sized> KvRead for Overlay<'_, R> {
 }
 
 /// Merges two ascending runs; where both have a key, what was written wins.
-fn merge<'w>(
-    base: Vec<(Vec<u8>, Vec<u8>)>,
-    changed: impl Iterator<Item = (&'w Vec<u8>, &'w Option<Vec<u8>>)>,
-    into: &mut Vec<(Vec<u8>, Vec<u8>)>,
-) {
+fn merge<'w>(base: Vec<Pair>, changed: impl Iterator<Item = (&'w Vec<u8>, &'w Option<Vec<u8>>)>, into: &mut Vec<Pair>) {
     let mut base = base.into_iter().peekable();
     for (key, value) in changed {
         while let Some(pair) = base.next_if(|(other, _)| other < key) {

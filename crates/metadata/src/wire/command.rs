@@ -125,12 +125,14 @@ struct PutManifestMessage {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ReferenceMessage {
+/// A reference, in a command and in the state.
+pub(crate) struct ReferenceMessage {
+    /// What is referred to.
     #[prost(bytes = "vec", tag = "1")]
-    digest: Vec<u8>,
+    pub(crate) digest: Vec<u8>,
     /// Of a blob; absent for a manifest.
     #[prost(uint64, optional, tag = "2")]
-    blob_bytes: Option<u64>,
+    pub(crate) blob_bytes: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -444,20 +446,13 @@ impl PutManifestMessage {
             ManifestBody::Inline(body) => (Some(body.clone()), None),
             ManifestBody::Stored { size } => (None, Some(*size)),
         };
-        let reference = |r: &ManifestReference| ReferenceMessage {
-            digest: r.digest().to_bytes(),
-            blob_bytes: match r {
-                ManifestReference::Blob(_, size) => Some(*size),
-                ManifestReference::Manifest(_) => None,
-            },
-        };
         Self {
             repository: put.repository.to_string(),
             digest: put.digest.to_bytes(),
             media_type: put.media_type.clone(),
             inline,
             stored_bytes,
-            references: put.references.iter().map(reference).collect(),
+            references: put.references.iter().map(ReferenceMessage::of).collect(),
             subject: digest_bytes(put.subject.as_ref()),
             artifact_type: put.artifact_type.clone(),
             annotations: put.annotations.as_deref().map(AnnotationsMessage::of),
@@ -514,7 +509,15 @@ fn distinct(tags: Vec<TagUpdate>) -> Decoded<Vec<TagUpdate>> {
 }
 
 impl ReferenceMessage {
-    fn checked(self) -> Decoded<ManifestReference> {
+    pub(crate) fn of(reference: &ManifestReference) -> Self {
+        let blob_bytes = match reference {
+            ManifestReference::Blob(_, size) => Some(*size),
+            ManifestReference::Manifest(_) => None,
+        };
+        Self { digest: reference.digest().to_bytes(), blob_bytes }
+    }
+
+    pub(crate) fn checked(self) -> Decoded<ManifestReference> {
         let digest = digest(&self.digest)?;
         Ok(match self.blob_bytes {
             Some(size) => ManifestReference::Blob(digest, size),

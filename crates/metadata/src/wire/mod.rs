@@ -7,6 +7,8 @@ mod command;
 mod entry;
 mod outcome;
 
+pub(crate) use command::{AnnotationsMessage, NodeMessage, ReferenceMessage};
+
 use std::str::FromStr;
 
 use atoll_types::{ClusterId, Digest, ObjectName, RequestId, StoreId};
@@ -68,7 +70,7 @@ fn request(bytes: &[u8]) -> Decoded<RequestId> {
 
 /// An object's name.
 #[derive(Clone, PartialEq, Message)]
-struct Object {
+pub(crate) struct Object {
     #[prost(uint64, tag = "1")]
     epoch: u64,
     #[prost(bytes = "vec", tag = "2")]
@@ -76,11 +78,11 @@ struct Object {
 }
 
 impl Object {
-    fn of(name: &ObjectName) -> Option<Self> {
+    pub(crate) fn of(name: &ObjectName) -> Option<Self> {
         Some(Self { epoch: name.epoch(), random: name.random_bits().to_vec() })
     }
 
-    fn name(message: Option<&Self>) -> Decoded<ObjectName> {
+    pub(crate) fn name(message: Option<&Self>) -> Decoded<ObjectName> {
         let message = message.ok_or_else(|| missing("object name"))?;
         let random: [u8; 16] =
             message.random.as_slice().try_into().map_err(|_| invalid("object name", "16 random bytes are expected"))?;

@@ -1,0 +1,74 @@
+//! Nodes.
+
+use atoll_types::NodeId;
+
+use super::{Run, Step, placement};
+use crate::keys::Key;
+use crate::keys::node::{NodeKey, NodeRecord};
+use crate::wire::NodeMessage;
+use crate::{Done, KvError, NodeRole, RegisterNode, Rejection};
+
+/// Most nodes that a cluster ever has, removed ones included.
+pub(crate) const NODES_MAX: usize = 1_024;
+
+/// RegisterNode.
+pub(super) fn register_node(step: &mut Step<'_>, node: &RegisterNode) -> Run<Done> {
+    let region = placement::known_region(step, &node.region)?;
+    let others = check_identity(step, node)?;
+    if node.role != NodeRole::Witness {
+        check_store(node, &region.store, &others)?;
+    }
+    let record = NodeRecord { revision: step.revision.0, node: Some(NodeMessage::of(node)), removed: false };
+    step.put(&NodeKey { node: node.node }, &record);
+    Ok(Done::Empty)
+}
+
+/// A number belongs to one name for ever, and a name to one number at a time. Returns the other nodes.
+fn check_identity(step: &Step<'_>, node: &RegisterNode) -> Run<Vec<RegisterNode>> {
+    let conflict = |why: String| Err(Rejection::NodeConflict(why).into());
+    let (mut others, all) = (Vec::new(), step.page::<NodeKey>(&[NodeKey::PREFIX], &[], NODES_MAX)?);
+    let is_new = all.iter().all(|(key, _)| key.node != node.node);
+    if is_new && all.len() == NODES_MAX {
+        return conflict(format!("a cluster has at most {NODES_MAX} nodes, removed ones included"));
+    }
+    for (key, record) in all {
+        let (removed, other) = (record.removed, registered(record)?);
+        if key.node == node.node && removed {
+            return conflict(format!("node {} was removed; a number is never used again, take a new one", node.node));
+        }
+        if key.node == node.node && other.name != node.name {
+            return conflict(format!("number {} belongs to node {}", node.node, other.name));
+        }
+        if key.node != node.node && !removed {
+            if other.name == node.name {
+                return conflict(format!("the name {} belongs to node {}; remove that first", node.name, other.node));
+            }
+            others.push(other);
+        }
+    }
+    Ok(others)
+}
+
+/// A node sees the very store of its region, by the same means as the region's other nodes.
+fn check_store(node: &RegisterNode, store: &[u8], others: &[RegisterNode]) -> Run<()> {
+    let same = node.store.is_some_and(|own| own.as_bytes() == store);
+    let kind = |other: &&RegisterNode| other.region == node.region && other.role != NodeRole::Witness;
+    let same_kind = others.iter().filter(kind).all(|other| other.store_kind == node.store_kind);
+    if same && same_kind { Ok(()) } else { Err(Rejection::StoreMismatch(node.region.to_string()).into()) }
+}
+
+/// RemoveNode.
+pub(super) fn remove_node(step: &mut Step<'_>, node: NodeId) -> Run<Done> {
+    let key = NodeKey { node };
+    let Some(record) = step.get(&key)?.filter(|record| !record.removed) else {
+        return Err(Rejection::NodeConflict(format!("there is no node {node}")).into());
+    };
+    step.put(&key, &NodeRecord { revision: step.revision.0, removed: true, ..record });
+    Ok(Done::Empty)
+}
+
+/// A node as it registered.
+pub(crate) fn registered(record: NodeRecord) -> Result<RegisterNode, KvError> {
+    let message = record.node.ok_or_else(|| KvError("a node's record is empty".into()))?;
+    message.checked().map_err(|error| KvError(error.to_string()))
+}
