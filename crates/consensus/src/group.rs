@@ -1,0 +1,377 @@
+//! The handle on the group, and its start and end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use atoll_metadata::{Applied, Entry, KvError, KvRead};
+use atoll_proto::metadata::v1::StatusRequest;
+use atoll_proto::metadata::v1::metadata_client::MetadataClient;
+use atoll_proto::metadata::v1::metadata_server::MetadataServer;
+use atoll_proto::raft::v1::raft_server::RaftServer;
+use atoll_storage::{DataFolder, LogStore, StateStore, StorageError};
+use atoll_types::{NodeId, Revision};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::barrier::{BarrierTask, Rounds};
+use crate::batcher::{Answer, Batcher, BatcherTask};
+use crate::clock::Stamper;
+use crate::error::{BarrierError, GroupError, ProposeError};
+use crate::network::{Lane, Network, Peers, SameCluster};
+use crate::options::{GroupOptions, Member};
+use crate::propose::{Proposal, Proposing};
+use crate::pulse::{Freshness, Mode, Pulse};
+use crate::raft::types::PeerNode;
+use crate::raft::{Log, PurgeGuard, Raft, StateMachine, blocking, raft_config};
+use crate::service::{MetadataService, RaftService};
+use crate::status::NodeStatus;
+use crate::upkeep;
+
+/// Bytes of log entries in one message to a peer, about.
+const LOG_BATCH_BYTES: usize = 1 << 20;
+
+/// This node's part in the metadata group. Cheap to clone; the group ends with [`Group::shutdown`], or with the last
+/// clone.
+#[derive(Clone)]
+pub struct Group {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the clones share.
+pub(crate) struct Inner {
+    pub(crate) options: GroupOptions,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) batcher: Batcher,
+    pub(crate) pulse: Arc<Pulse>,
+    state: Arc<StateStore>,
+    log: Arc<LogStore>,
+    applied: watch::Receiver<u64>,
+    /// Reads may not see less.
+    floor: AtomicU64,
+    rounds: Arc<Rounds>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    _cancel_at_end: DropGuard,
+}
+
+/// The node's two stores.
+struct Stores {
+    log: Arc<LogStore>,
+    state: Arc<StateStore>,
+}
+
+impl Stores {
+    async fn open(folder: Arc<DataFolder>, options: &GroupOptions) -> Result<Self, GroupError> {
+        let (resources, on_fatal) = (options.resources.clone(), options.on_fatal.clone());
+        let open = move || {
+            let fatal = move |error: &StorageError| on_fatal(&format!("the log has failed: {error}"));
+            let log = Arc::new(LogStore::open(&folder, &resources, fatal)?);
+            let state = Arc::new(StateStore::open(&folder, &resources)?);
+            Ok(Self { log, state })
+        };
+        let opened: Result<Self, StorageError> =
+            tokio::task::spawn_blocking(open).await.map_err(|e| GroupError::Stopped(e.to_string()))?;
+        Ok(opened?)
+    }
+}
+
+impl Group {
+    /// Opens a node's stores and takes part in the group. It serves nothing until [`Group::services`] are mounted.
+    pub async fn start(options: GroupOptions, folder: Arc<DataFolder>) -> Result<Self, GroupError> {
+        let config = raft_config(&options).map_err(|e| GroupError::Options(e.to_string()))?;
+        let stores = Stores::open(folder, &options).await?;
+        let peers = Arc::new(Peers::new(&options));
+        let stamper = Arc::new(Stamper::new(options.clock.clone()));
+        let applied = watch::Sender::new(stores.state.revision());
+        let watched = applied.subscribe();
+
+        let guard = PurgeGuard { state: stores.state.clone(), applied: watched.clone() };
+        let log = Log::new(stores.log.clone(), LOG_BATCH_BYTES, Some(guard));
+        let machine = StateMachine::new(stores.state.clone(), applied, stamper.clone());
+        let node = options.member.node.0;
+        let network = Network::new(peers.clone(), node);
+        let raft = Raft::new(node, config, network, log, machine).await.map_err(stopped)?;
+
+        let (batcher, batching) = Batcher::new(raft.clone(), stamper);
+        let pulse = Arc::new(Pulse::new(options.timing.quorum_window()));
+        let rounds = Arc::new(Rounds::new(pulse.clone()));
+        let cancel = CancellationToken::new();
+        let inner = Inner {
+            raft,
+            peers,
+            batcher,
+            pulse,
+            state: stores.state,
+            log: stores.log,
+            applied: watched,
+            floor: AtomicU64::new(0),
+            rounds,
+            tasks: TaskTracker::new(),
+            _cancel_at_end: cancel.clone().drop_guard(),
+            cancel,
+            options,
+        };
+        inner.spawn(batching);
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The services that peers call, to be mounted on a server such as [`crate::grpc_server`] makes.
+    pub fn services(&self) -> Routes {
+        let inner = &self.inner;
+        let same = SameCluster(inner.peers.identity().clone());
+        let raft =
+            RaftService { raft: inner.raft.clone(), state: inner.state.clone(), stall: inner.options.timing.log_stall };
+        let metadata = MetadataService { group: self.clone() };
+        Routes::new(RaftServer::with_interceptor(raft, same.clone()))
+            .add_service(MetadataServer::with_interceptor(metadata, same))
+    }
+
+    /// Forms the group out of these voters, where it is not formed yet; otherwise changes nothing. Every member may call
+    /// it at its start, with the very same members, or one of them alone: two that form different groups would part.
+    pub async fn initialize(&self, members: &[Member]) -> Result<(), GroupError> {
+        let nodes: BTreeMap<u64, PeerNode> = members.iter().map(|member| (member.node.0, peer_node(member))).collect();
+        if nodes.len() != members.len() {
+            return Err(GroupError::Options("two members have the same number".to_owned()));
+        }
+        match self.inner.raft.initialize(nodes).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(GroupError::Refused(error.to_string())),
+            Err(RaftError::Fatal(error)) => Err(stopped(error)),
+        }
+    }
+
+    /// Whether the group was formed, as far as this node knows.
+    pub async fn is_initialized(&self) -> Result<bool, GroupError> {
+        self.inner.raft.is_initialized().await.map_err(stopped)
+    }
+
+    /// Runs a closure over one consistent view of what is applied here. It must be short: it runs where it is called.
+    pub fn read_with(&self, read: &mut dyn FnMut(&dyn KvRead)) -> Result<(), KvError> {
+        self.inner.state.read(|view| read(view)).map_err(|error| KvError(error.to_string()))
+    }
+
+    /// Makes a write at whatever node leads, and waits until it is applied here (or only committed, if that takes over
+    /// a second: then reads wait for it).
+    pub async fn propose(&self, proposal: Proposal) -> Result<Applied, ProposeError> {
+        Proposing::new(&self.inner, proposal).run().await
+    }
+
+    /// Waits until this node has applied all that was committed anywhere when it was called.
+    pub async fn barrier(&self, deadline: Instant) -> Result<Revision, BarrierError> {
+        let index = self.inner.rounds.read_index(deadline).await.ok_or(BarrierError::NoQuorum)?;
+        self.wait_applied(Revision(index), deadline).await?;
+        Ok(Revision(index))
+    }
+
+    /// Waits for a first barrier after the start, through any number of failed ones.
+    pub async fn wait_ready(&self, deadline: Instant) -> Result<Revision, BarrierError> {
+        let mut mode = self.watch_mode();
+        loop {
+            match self.barrier(deadline).await {
+                Err(BarrierError::NoQuorum) if Instant::now() < deadline => {}
+                other => return other,
+            }
+            let reached = mode.wait_for(|mode| *mode == Mode::ReadWrite);
+            let _ = tokio::time::timeout_at(deadline, reached).await;
+        }
+    }
+
+    /// Waits until a revision is applied here, and whatever this node has answered before.
+    pub async fn wait_applied(&self, revision: Revision, deadline: Instant) -> Result<(), BarrierError> {
+        let wanted = revision.0.max(self.inner.floor.load(Ordering::Acquire));
+        if self.inner.wait_index(wanted, deadline).await { Ok(()) } else { Err(BarrierError::Behind(Revision(wanted))) }
+    }
+
+    /// The newest revision applied here.
+    pub fn applied(&self) -> Revision {
+        Revision(*self.inner.applied.borrow())
+    }
+
+    /// Each revision that is applied here; some may be skipped.
+    pub fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.inner.applied.clone()
+    }
+
+    /// How current this node's view is.
+    pub fn freshness(&self) -> Freshness {
+        self.inner.pulse.freshness(*self.inner.applied.borrow(), self.inner.floor.load(Ordering::Acquire))
+    }
+
+    /// Tells each change of the mode, at the moment that it happens.
+    pub fn watch_mode(&self) -> watch::Receiver<Mode> {
+        self.inner.pulse.watch_mode()
+    }
+
+    /// Grows by one with each snapshot that is installed: whoever caches what was read must forget it.
+    pub fn generation(&self) -> u64 {
+        self.inner.state.generation()
+    }
+
+    /// The state hash at a revision, if it is one of the newest.
+    pub fn state_hash_at(&self, revision: Revision) -> Option<u128> {
+        self.inner.state.hash_at(revision.0)
+    }
+
+    /// Reads the whole state and computes its hash from scratch, with the revision that was read. Takes as long as that
+    /// takes.
+    pub async fn recompute_hash(&self) -> Result<(Revision, u128), GroupError> {
+        let state = self.inner.state.clone();
+        let (revision, hash) =
+            blocking(move || state.recompute_hash()).await.map_err(|e| GroupError::Refused(e.to_string()))?;
+        Ok((Revision(revision), hash))
+    }
+
+    /// How this node is.
+    pub fn status(&self) -> NodeStatus {
+        let inner = &self.inner;
+        let freshness = self.freshness();
+        let (hash_revision, hash) = inner.state.state_hash();
+        let metrics = inner.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        NodeStatus {
+            node: inner.options.member.node,
+            name: inner.options.member.name.to_string(),
+            region: inner.options.member.region.to_string(),
+            applied: freshness.applied,
+            last_log: Revision(inner.log.last_index().unwrap_or(0)),
+            term: metrics.vote.leader_id.term,
+            leader: metrics.current_leader.map(NodeId),
+            mode: freshness.mode,
+            staleness: freshness.staleness,
+            pid: std::process::id(),
+            state_hash: Some((Revision(hash_revision), hash)),
+            feature_level: inner.options.feature_level,
+        }
+    }
+
+    /// How this node is, with the state hash at a revision that it waits for.
+    pub async fn status_at(&self, hash_at: Option<Revision>, deadline: Instant) -> NodeStatus {
+        let Some(revision) = hash_at else { return self.status() };
+        let applied = self.inner.wait_index(revision.0, deadline).await;
+        let hash = if applied { self.state_hash_at(revision).map(|hash| (revision, hash)) } else { None };
+        NodeStatus { state_hash: hash, ..self.status() }
+    }
+
+    /// Asks a member, or this node itself, how it is; with the state hash at a revision that it waits for.
+    pub async fn node_status(
+        &self,
+        node: NodeId,
+        hash_at: Option<Revision>,
+        deadline: Instant,
+    ) -> Result<NodeStatus, GroupError> {
+        if node == self.inner.options.member.node {
+            return Ok(self.status_at(hash_at, deadline).await);
+        }
+        let unreachable = |why: String| GroupError::Unreachable { node, why };
+        let address = self.member_address(node).ok_or_else(|| unreachable("it is not a member".to_owned()))?;
+        let channel = self.inner.peers.channel(node.0, &address, Lane::Forward);
+        let mut peer = MetadataClient::new(channel.map_err(|e| unreachable(e.to_string()))?);
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let request = StatusRequest {
+            hash_at: hash_at.map_or(0, |revision| revision.0),
+            timeout_ms: u64::try_from(left).unwrap_or(u64::MAX),
+        };
+        match tokio::time::timeout_at(deadline, peer.status(request)).await {
+            Ok(Ok(status)) => Ok(NodeStatus::from_wire(status.into_inner())),
+            Ok(Err(status)) => Err(unreachable(status.message().to_owned())),
+            Err(_) => Err(unreachable("the deadline passed".to_owned())),
+        }
+    }
+
+    /// Hands the lead over, and returns when the node leads. Only the leader can do that.
+    pub async fn transfer_leader(&self, node: NodeId, deadline: Instant) -> Result<(), GroupError> {
+        let mut metrics = self.inner.raft.server_metrics();
+        let leader = metrics.borrow_watched().current_leader.map(NodeId);
+        if leader == Some(node) {
+            return Ok(());
+        }
+        if leader != Some(self.inner.options.member.node) {
+            return Err(GroupError::NotLeader { leader });
+        }
+        if !self.inner.raft.voter_ids().any(|voter| voter == node.0) {
+            return Err(GroupError::Refused(format!("node {node} has no vote")));
+        }
+        self.inner.raft.trigger().transfer_leader(node.0).await.map_err(stopped)?;
+        while metrics.borrow_watched().current_leader != Some(node.0) {
+            match tokio::time::timeout_at(deadline, metrics.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(GroupError::Deadline(format!("node {node} did not take the lead"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// The node that leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.inner.raft.server_metrics().borrow_watched().current_leader.map(NodeId)
+    }
+
+    /// Ends this node's part in the group: nothing is proposed, answered or applied after it. Stop the server before.
+    pub async fn shutdown(&self) {
+        self.inner.cancel.cancel();
+        self.inner.tasks.close();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not end well");
+        }
+        self.inner.tasks.wait().await;
+    }
+
+    fn member_address(&self, node: NodeId) -> Option<String> {
+        let metrics = self.inner.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.get_node(&node.0).map(|peer| peer.grpc_address.clone())
+    }
+}
+
+impl Inner {
+    fn spawn(&self, batching: BatcherTask) {
+        let cancel = || self.cancel.clone();
+        let barrier = BarrierTask { raft: self.raft.clone(), peers: self.peers.clone(), rounds: self.rounds.clone() };
+        let (pulse, mode_cancel) = (self.pulse.clone(), cancel());
+        self.tasks.spawn(batching.run(cancel()));
+        self.tasks.spawn(barrier.run(cancel()));
+        self.tasks.spawn(async move { pulse.run(mode_cancel).await });
+        self.tasks.spawn(upkeep::watch_for_failure(self.raft.clone(), self.options.on_fatal.clone(), cancel()));
+        self.tasks.spawn(upkeep::bound_log(self.raft.clone(), self.log.clone(), self.options.retention, cancel()));
+    }
+
+    /// Proposes for a peer, if this node leads.
+    pub(crate) async fn propose_here(&self, entry: Entry, deadline: Instant) -> Answer {
+        let envelope = &entry.envelope;
+        if (envelope.cluster, envelope.epoch) != (self.options.cluster, self.options.epoch) {
+            return Answer::refused_for_good("the command is meant for another cluster or epoch");
+        }
+        self.batcher.propose(entry, deadline).await
+    }
+
+    /// True when an index was applied here before the deadline.
+    pub(crate) async fn wait_index(&self, index: u64, deadline: Instant) -> bool {
+        let mut applied = self.applied.clone();
+        let waited = tokio::time::timeout_at(deadline, applied.wait_for(|applied| *applied >= index)).await;
+        matches!(waited, Ok(Ok(_)))
+    }
+
+    /// Reads must see this index from now on: its write was answered.
+    pub(crate) fn hold_reads_until(&self, index: u64) {
+        self.floor.fetch_max(index, Ordering::AcqRel);
+    }
+}
+
+fn peer_node(member: &Member) -> PeerNode {
+    PeerNode {
+        name: member.name.to_string(),
+        region: member.region.to_string(),
+        grpc_address: member.grpc_address.clone(),
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> GroupError {
+    GroupError::Stopped(error.to_string())
+}

@@ -1,0 +1,13 @@
+//! Calls to peers.
+
+mod client;
+mod identity;
+mod log_stream;
+pub(crate) mod messages;
+mod peers;
+mod snapshot;
+
+pub(crate) use client::Network;
+pub(crate) use identity::{Identity, SameCluster};
+pub use peers::grpc_server;
+pub(crate) use peers::{Lane, Peers};

@@ -1,0 +1,98 @@
+//! Connections to peers: one for each kind of traffic, so that none waits behind another.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use atoll_types::NodeId;
+use parking_lot::Mutex;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use super::identity::Identity;
+use crate::options::{GroupOptions, Timing};
+
+/// What a long fat link needs to be filled by one stream, in bytes.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// A kind of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// Log entries.
+    Log,
+    /// Heartbeats, votes and leader transfers.
+    Heartbeat,
+    /// Snapshots.
+    Snapshot,
+    /// Writes forwarded to the leader, read barriers, status.
+    Forward,
+}
+
+/// A connection that tells which cluster it belongs to.
+pub(crate) type PeerChannel = InterceptedService<Channel, Identity>;
+
+/// Connections to peers, made when they are needed and shared by all who need them.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    identity: Identity,
+    timing: Timing,
+    addresses: BTreeMap<NodeId, String>,
+    channels: Mutex<HashMap<(u64, Lane), (String, PeerChannel)>>,
+}
+
+impl Peers {
+    pub(crate) fn new(options: &GroupOptions) -> Self {
+        Self {
+            identity: Identity::new(options.cluster, options.epoch),
+            timing: options.timing,
+            addresses: options.peer_addresses.clone(),
+            channels: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// A connection to a peer at an address, unless the options name another. It connects when it is used.
+    pub(crate) fn channel(&self, node: u64, address: &str, lane: Lane) -> Result<PeerChannel, tonic::transport::Error> {
+        let address = self.addresses.get(&NodeId(node)).map_or(address, String::as_str);
+        let mut channels = self.channels.lock();
+        if let Some((known, channel)) = channels.get(&(node, lane)).filter(|(known, _)| known == address) {
+            debug_assert_eq!(known, address);
+            return Ok(channel.clone());
+        }
+        let channel = InterceptedService::new(self.endpoint(address, lane)?.connect_lazy(), self.identity.clone());
+        channels.insert((node, lane), (address.to_owned(), channel.clone()));
+        Ok(channel)
+    }
+
+    fn endpoint(&self, address: &str, lane: Lane) -> Result<Endpoint, tonic::transport::Error> {
+        // What lies in the socket's buffer delays the answer to a ping: lanes with bulk on them are given longer.
+        let ping_timeout = match lane {
+            Lane::Heartbeat | Lane::Forward => self.timing.election_max * 2,
+            Lane::Log | Lane::Snapshot => self.timing.log_stall,
+        };
+        Ok(Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(self.timing.election_min)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keep_alive_interval(self.timing.election_max)
+            .keep_alive_timeout(ping_timeout)
+            .keep_alive_while_idle(true))
+    }
+}
+
+/// A gRPC server as the group's services need it: windows for long links, and peers that went silent are noticed.
+pub fn grpc_server(timing: &Timing) -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(timing.election_max))
+        .http2_keepalive_timeout(Some(timing.log_stall.max(Duration::from_secs(1))))
+}

@@ -1,0 +1,44 @@
+//! openraft's settings, made of ours. Each that differs from its default says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{Config, ConfigError, SnapshotPolicy};
+
+use crate::options::GroupOptions;
+
+/// A snapshot may take long over a slow link; what has arrived is kept, and the transfer resumes.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigError> {
+    let timing = &options.timing;
+    let retention = &options.retention;
+    let config = Config {
+        cluster_name: options.cluster.to_string(),
+        heartbeat_interval: ms(timing.heartbeat),
+        election_timeout_min: ms(timing.election_min),
+        election_timeout_max: ms(timing.election_max),
+        install_snapshot_timeout: ms(SNAPSHOT_TIMEOUT),
+        max_payload_entries: 1_024,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(retention.snapshot_every),
+        // Whoever is behind is brought up from the log for as long as the log has what it lacks.
+        replication_lag_threshold: u64::MAX,
+        max_in_snapshot_log_to_keep: retention.entries,
+        purge_batch_size: (retention.entries / 16).clamp(1, 10_000),
+        api_channel_size: Some(4_096),
+        notification_channel_size: Some(8_192),
+        backoff: "50ms 100ms 200ms ...1s".to_owned(),
+        // The lease ends after one longest election timeout; another one lets the others elect before this node probes.
+        quorum_loss_probe_interval: Some(2 * ms(timing.election_max)),
+        // A node that cannot win does not raise its term.
+        enable_pre_vote: Some(true),
+        // The state is not synced: a leader that restarts must learn from a quorum what is committed.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    };
+    config.validate().map(Arc::new)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

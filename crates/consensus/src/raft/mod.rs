@@ -1,0 +1,16 @@
+//! openraft's traits over the storage. Nothing outside this crate sees openraft.
+
+mod blocking;
+pub(crate) mod codec;
+mod config;
+mod log;
+mod state;
+#[cfg(test)]
+mod tests;
+pub(crate) mod types;
+
+pub(crate) use blocking::blocking;
+pub(crate) use config::raft_config;
+pub(crate) use log::{Log, PurgeGuard};
+pub(crate) use state::{StateMachine, describe};
+pub(crate) use types::{Raft, Types};

@@ -1,0 +1,185 @@
+//! What peers' Raft asks of this node.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_proto::raft::v1 as wire;
+use atoll_proto::raft::v1::raft_server::Raft as RaftApi;
+use atoll_storage::{SnapshotReceiver, StateStore, StorageError};
+use futures::{Stream, StreamExt, stream};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::network::messages;
+use crate::raft::types::Vote;
+use crate::raft::{Raft, Types, codec, describe};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Raft's service.
+pub(crate) struct RaftService {
+    pub(crate) raft: Raft,
+    pub(crate) state: Arc<StateStore>,
+    /// A transfer on which nothing moves for so long is over.
+    pub(crate) stall: Duration,
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::internal(format!("consensus has stopped at this node: {error}"))
+}
+
+fn refused(error: StorageError) -> Status {
+    match error {
+        error @ StorageError::ChunkRefused { .. } => Status::data_loss(error.to_string()),
+        error => Status::unavailable(error.to_string()),
+    }
+}
+
+#[tonic::async_trait]
+impl RaftApi for RaftService {
+    type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<wire::AppendEntriesResponse, Status>> + Send>>;
+
+    async fn append_entries(
+        &self,
+        request: Request<wire::AppendEntriesRequest>,
+    ) -> Answer<wire::AppendEntriesResponse> {
+        let request = request.into_inner();
+        let previous = request.previous;
+        let last = request.entries.last().and_then(|entry| entry.log_id).or(previous);
+        let rpc = messages::append_of(request)?;
+        let response = self.raft.append_entries(rpc).await.map_err(stopped)?;
+        Ok(Response::new(messages::append_response_to_wire(response, previous, last)))
+    }
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<wire::AppendEntriesRequest>>,
+    ) -> Answer<Self::StreamAppendStream> {
+        let answers = self.raft.stream_append(requests(request.into_inner()));
+        Ok(Response::new(Box::pin(answers.map(|answer| answer.map(to_wire).map_err(stopped)))))
+    }
+
+    async fn vote(&self, request: Request<wire::VoteRequest>) -> Answer<wire::VoteResponse> {
+        let rpc = messages::vote_request_of(request.into_inner())?;
+        let response = self.raft.vote(rpc).await.map_err(stopped)?;
+        Ok(Response::new(messages::vote_response_to_wire(&response)))
+    }
+
+    async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Answer<wire::VoteResponse> {
+        let rpc = messages::vote_request_of(request.into_inner())?;
+        let response = self.raft.pre_vote(rpc).await.map_err(stopped)?;
+        Ok(Response::new(messages::vote_response_to_wire(&response)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Answer<wire::TransferLeaderResponse> {
+        let rpc = messages::transfer_request_of(request.into_inner())?;
+        let response = self.raft.handle_transfer_leader(rpc).await.map_err(stopped)?;
+        Ok(Response::new(messages::transfer_response_to_wire(&response)))
+    }
+
+    async fn begin_snapshot(
+        &self,
+        request: Request<wire::BeginSnapshotRequest>,
+    ) -> Answer<wire::BeginSnapshotResponse> {
+        let request = request.into_inner();
+        if let Some(higher) = self.higher_vote(codec::vote_of(request.vote)?) {
+            return Ok(Response::new(wire::BeginSnapshotResponse { files: Vec::new(), higher_vote: Some(higher) }));
+        }
+        let receiver = self.receive(request.manifest).await?;
+        let file =
+            |p: atoll_storage::FileProgress| wire::FileProgress { name: p.name, received: p.received, size: p.size };
+        let files = receiver.progress().into_iter().map(file).collect();
+        Ok(Response::new(wire::BeginSnapshotResponse { files, higher_vote: None }))
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Answer<wire::SendSnapshotResponse> {
+        let mut chunks = request.into_inner();
+        let first = self.next(&mut chunks).await?.and_then(|chunk| chunk.start);
+        let start = first.ok_or_else(|| Status::invalid_argument("the first chunk does not say what it is of"))?;
+        let vote = codec::vote_of(start.vote)?;
+        if let Some(higher) = self.higher_vote(vote) {
+            return Ok(Response::new(wire::SendSnapshotResponse { vote: Some(higher), incomplete: Vec::new() }));
+        }
+        let mut receiver = self.receive(start.manifest).await?;
+        while let Some(chunk) = self.next(&mut chunks).await? {
+            receiver = write(receiver, chunk).await?;
+        }
+        self.install(receiver, vote).await.map(Response::new)
+    }
+}
+
+impl RaftService {
+    fn higher_vote(&self, vote: Vote) -> Option<wire::Vote> {
+        let ours = self.raft.server_metrics().borrow_watched().vote;
+        (ours > vote).then(|| codec::vote_to_wire(&ours))
+    }
+
+    async fn next(&self, chunks: &mut Streaming<wire::SnapshotChunk>) -> Result<Option<wire::SnapshotChunk>, Status> {
+        let waited = tokio::time::timeout(self.stall, chunks.message()).await;
+        waited.unwrap_or_else(|_| Err(Status::deadline_exceeded("no chunk of the snapshot has come for too long")))
+    }
+
+    async fn receive(&self, manifest: bytes::Bytes) -> Result<SnapshotReceiver, Status> {
+        let state = self.state.clone();
+        disk(move || state.receive(&manifest)).await?.map_err(refused)
+    }
+
+    async fn install(&self, mut receiver: SnapshotReceiver, vote: Vote) -> Result<wire::SendSnapshotResponse, Status> {
+        let (receiver, finished) = disk(move || {
+            let finished = receiver.finish();
+            (receiver, finished)
+        })
+        .await?;
+        // Another transfer may begin from here on.
+        drop(receiver);
+        let checkpoint = match finished {
+            Ok(checkpoint) => checkpoint,
+            Err(StorageError::SnapshotIncomplete(incomplete)) => {
+                return Ok(wire::SendSnapshotResponse { vote: None, incomplete });
+            }
+            Err(error) => return Err(refused(error)),
+        };
+        let snapshot = describe(checkpoint).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(wire::SendSnapshotResponse { vote: Some(codec::vote_to_wire(&installed.vote)), incomplete: Vec::new() })
+    }
+}
+
+fn to_wire(result: StreamAppendResult<Types>) -> wire::AppendEntriesResponse {
+    messages::append_result_to_wire(result)
+}
+
+/// Requests until the stream ends, breaks, or makes no sense.
+fn requests(
+    requests: Streaming<wire::AppendEntriesRequest>,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static {
+    stream::unfold(requests, |mut requests| async move {
+        let request = requests.message().await.ok().flatten()?;
+        match messages::append_of(request) {
+            Ok(request) => Some((request, requests)),
+            Err(error) => {
+                tracing::warn!(%error, "a peer's log stream is refused");
+                None
+            }
+        }
+    })
+}
+
+async fn write(mut receiver: SnapshotReceiver, chunk: wire::SnapshotChunk) -> Result<SnapshotReceiver, Status> {
+    disk(move || receiver.write_chunk(&chunk.file, chunk.offset, &chunk.data, chunk.crc).map(|()| receiver))
+        .await?
+        .map_err(refused)
+}
+
+/// Runs what blocks on a thread where it may.
+async fn disk<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(call).await.map_err(stopped)
+}
