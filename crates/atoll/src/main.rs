@@ -1,9 +1,12 @@
 //! Atoll: an OCI container registry that spans regions as one.
-#![allow(dead_code, unused_imports)] // Until the composition root lands.
 
+mod cli;
 mod config;
+mod dev;
 mod node;
 
-fn main() {
-    std::process::exit(1);
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
 }

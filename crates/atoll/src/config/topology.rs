@@ -8,7 +8,7 @@ use atoll_types::{NodeName, RegionId};
 use serde::{Deserialize, Serialize};
 
 use super::load::{ConfigError, parse, parse_file};
-use super::{RaftSection, Role};
+use super::{HttpSection, RaftSection, ReadsSection, ReplicationSection, Role, TelemetrySection};
 
 /// The one that `dev` starts when it is told of no other.
 const THREE_REGIONS: &str = include_str!("../../../../cluster/three-regions.toml");
@@ -23,6 +23,18 @@ pub(crate) struct Topology {
     /// Timing of the metadata group. Not given: short, as fits one machine.
     #[serde(default = "loopback_timing")]
     pub(crate) raft: RaftSection,
+    /// How fresh reads are, for every node.
+    #[serde(default)]
+    pub(crate) reads: ReadsSection,
+    /// What clients may ask, for every node.
+    #[serde(default)]
+    pub(crate) http: HttpSection,
+    /// How blobs come from other regions, for every node.
+    #[serde(default)]
+    pub(crate) replication: ReplicationSection,
+    /// Logs and traces, for every node.
+    #[serde(default)]
+    pub(crate) telemetry: TelemetrySection,
 }
 
 /// A node of a topology.
