@@ -9,7 +9,7 @@ use atoll_types::{NodeId, RegionId};
 pub struct RequestLimits {
     /// Most requests at once, their bodies included; more are answered 429.
     pub requests_max: usize,
-    /// How long a client may send nothing in the midst of a body.
+    /// How long a client may send nothing in the midst of a request's body, or take nothing of a response's.
     pub body_idle: Duration,
     /// How long a read may wait for a barrier or a revision.
     pub read_wait: Duration,

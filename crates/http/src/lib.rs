@@ -4,6 +4,7 @@
 //! of `registry`, and what comes back into answers; the one place that knows statuses and OCI codes is `error`.
 
 mod app;
+mod attended;
 mod body;
 mod conditional;
 mod config;

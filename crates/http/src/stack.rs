@@ -16,12 +16,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field};
 
+use crate::attended::Attended;
 use crate::handlers::dispatch;
 use crate::headers::{ATOLL_STALENESS_MS, DOCKER_API_VERSION};
 use crate::route::{InvalidPath, Route};
@@ -155,31 +155,11 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         return next.run(request).await;
     }
     match app.requests.clone().try_acquire_owned() {
-        Ok(permit) => next.run(request).await.map(|inner| Body::new(Admitted { inner, _permit: permit })),
+        Ok(place) => {
+            let patience = app.config.limits.body_idle;
+            next.run(request).await.map(|body| Body::new(Attended::new(body, place, patience, &app.tasks)))
+        }
         Err(_) => ApiError::Overloaded.into_response(),
-    }
-}
-
-/// A body that holds its request's place until it was sent.
-struct Admitted {
-    inner: Body,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl HttpBody for Admitted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

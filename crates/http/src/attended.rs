@@ -1,0 +1,131 @@
+//! Response bodies that are given up when their client stops asking for more.
+//!
+//! On HTTP/1.1 a client that takes nothing stalls its connection, which [`crate::stall`] sees. On HTTP/2 it can keep the
+//! connection alive and just never open one stream's window: the body is then never polled again, and what it holds
+//! (a place, a file, a fetch from another region) must be taken from it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// Bodies of at most this size are not attended: they hold little, and fit into the first window.
+const UNATTENDED_BYTES_MAX: u64 = 64 << 10;
+
+/// A body that holds its request's place until it was sent or given up.
+pub(crate) struct Attended {
+    slot: Arc<Mutex<Slot>>,
+    /// Its drop ends the watch.
+    _watched: Option<oneshot::Sender<()>>,
+}
+
+struct Slot {
+    held: Option<(Body, OwnedSemaphorePermit)>,
+    /// Since when it is the client's turn; `None` while the client waits for its source.
+    turn: Option<Instant>,
+}
+
+impl Attended {
+    /// Attends a body; one that its client does not ask for during `patience` is given up.
+    pub(crate) fn new(body: Body, place: OwnedSemaphorePermit, patience: Duration, tasks: &TaskTracker) -> Self {
+        let small = body.size_hint().upper().is_some_and(|bytes| bytes <= UNATTENDED_BYTES_MAX);
+        let slot = Arc::new(Mutex::new(Slot { held: Some((body, place)), turn: Some(Instant::now()) }));
+        let watched = (!small).then(|| {
+            let (sender, ended) = oneshot::channel();
+            tasks.spawn(watch(slot.clone(), patience, ended));
+            sender
+        });
+        Self { slot, _watched: watched }
+    }
+}
+
+async fn watch(slot: Arc<Mutex<Slot>>, patience: Duration, mut ended: oneshot::Receiver<()>) {
+    let mut next = Instant::now() + patience;
+    loop {
+        tokio::select! {
+            _ = &mut ended => return,
+            () = tokio::time::sleep_until(next) => {}
+        }
+        let now = Instant::now();
+        let mut slot = slot.lock();
+        next = slot.turn.map_or(now, |turn| turn) + patience;
+        if next <= now {
+            slot.held = None;
+            return;
+        }
+    }
+}
+
+impl HttpBody for Attended {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut slot = self.slot.lock();
+        let Some((body, _)) = &mut slot.held else {
+            return Poll::Ready(Some(Err(axum::Error::new("the client took no bytes for too long"))));
+        };
+        let frame = Pin::new(body).poll_frame(cx);
+        slot.turn = frame.is_ready().then(Instant::now);
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.slot.lock().held.as_ref().is_some_and(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.slot.lock().held.as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+    use http_body_util::BodyExt;
+    use tokio::sync::Semaphore;
+
+    const PATIENCE: Duration = Duration::from_millis(30);
+
+    async fn attended(body: Body) -> (Attended, Arc<Semaphore>, TaskTracker) {
+        let (places, tasks) = (Arc::new(Semaphore::new(1)), TaskTracker::new());
+        let place = places.clone().acquire_owned().await.unwrap();
+        (Attended::new(body, place, PATIENCE, &tasks), places, tasks)
+    }
+
+    fn endless() -> Body {
+        Body::from_stream(futures::stream::repeat(Bytes::from_static(b"x")).map(Ok::<_, std::io::Error>))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_asks_for_gives_its_place_back() {
+        let (mut body, places, tasks) = attended(endless()).await;
+        assert!(body.frame().await.unwrap().is_ok());
+        let place = tokio::time::timeout(Duration::from_secs(60), places.acquire()).await;
+        drop(place.expect("the place is free").unwrap());
+        assert!(body.frame().await.unwrap().is_err());
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_for_its_source_is_not_given_up() {
+        let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let (mut body, places, tasks) = attended(never).await;
+        assert!(body.frame().now_or_never().is_none());
+        let place = tokio::time::timeout(PATIENCE * 5, places.acquire()).await;
+        assert!(place.is_err(), "it is the source's turn");
+        drop(body);
+        tasks.close();
+        tokio::time::timeout(Duration::from_secs(60), tasks.wait()).await.expect("the watch ends with the body");
+    }
+}
