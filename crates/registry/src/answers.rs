@@ -74,7 +74,9 @@ pub struct ReferrersPage {
     pub next: Option<Digest>,
 }
 
-/// A blob that a repository links, and that its holder may read.
+/// A blob that a repository links, and that its holder may read. Only a [`crate::Registry`] makes one: it is what
+/// permits reading the bytes.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobHandle {
     /// Its digest.

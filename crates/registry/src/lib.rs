@@ -4,18 +4,25 @@
 //! its ports decides how metadata and bytes travel.
 
 mod answers;
+mod blob_reader;
+mod blobs;
 mod error;
+mod lists;
+mod manifests;
 mod options;
 mod ports;
 mod registry;
+mod suspects;
 mod upload;
+mod view;
 
 pub use answers::{BlobHandle, Linked, ManifestAnswer, ManifestHead, Page, PutAnswer, Referrer, ReferrersPage};
 pub use error::RegistryError;
+pub use manifests::PutTarget;
 pub use options::{Consistency, ReadOptions, RegistryConfig, WriteOptions};
 pub use ports::{
     Applied, BarrierError, Freshness, MetadataGroup, MetadataGroupExt, Mode, Proposal, ProposeError, ReadThrough,
     ReadThroughError,
 };
-pub use registry::{PutTarget, Registry};
+pub use registry::Registry;
 pub use upload::{Body, InvalidSessionId, Owner, SessionId, UploadStatus};

@@ -1,190 +1,64 @@
-//! Signatures.
+//! The registry: its parts, and the tasks that it owns.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use atoll_auth::{Access, Delete, Pull, Push};
-use atoll_blobstore::{BlobStore, ByteStream};
-use atoll_metadata::Expected;
-use atoll_types::{Algorithm, Digest, Reference, RepositoryName, Revision, Tag};
-use bytes::Bytes;
+use atoll_blobstore::{BlobStore, CheckedReader};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::*;
+use crate::blob_reader::BlobReader;
+use crate::suspects::Suspects;
+use crate::upload::Sessions;
+use crate::view::View;
+use crate::{Freshness, MetadataGroup, ReadThrough, RegistryConfig};
 
-/// Where a manifest is put.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutTarget {
-    /// A tag, or the body's digest.
-    pub reference: Reference,
-    /// More tags to move to it; all or none move.
-    pub extra_tags: Vec<Tag>,
-    /// What every tag must be before.
-    pub expected: Expected,
+/// The use cases of a registry. Share it by an `Arc`.
+pub struct Registry {
+    pub(crate) view: View,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) reader: Arc<BlobReader>,
+    pub(crate) sessions: Arc<Sessions>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
-/// The use cases.
-pub struct Registry {}
-
-#[allow(unused_variables, missing_docs, clippy::todo, clippy::unused_async)]
 impl Registry {
+    /// Puts the parts together and starts the tasks that end idle upload sessions and drop bad copies. Must be called
+    /// within a Tokio runtime; end the tasks by [`Registry::shutdown`].
     pub fn new(
         config: RegistryConfig,
         metadata: Arc<dyn MetadataGroup>,
         blobs: Arc<dyn BlobStore>,
         read_through: Arc<dyn ReadThrough>,
     ) -> Self {
-        todo!()
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let checked = CheckedReader::new(blobs.clone(), config.checksum_cache_bytes);
+        let sessions = Arc::new(Sessions::new(config.uploads_max, config.upload_idle));
+        let view = View { config: Arc::new(config), metadata };
+        let (suspects, dropper) = Suspects::new(view.clone(), blobs.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(dropper.run()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(sessions.clone().sweep()));
+        tasks.close();
+        let reader = Arc::new(BlobReader { view: view.clone(), checked, read_through, suspects });
+        Self { view, blobs, reader, sessions, stop, tasks }
     }
-    pub async fn shutdown(&self) {
-        todo!()
-    }
+
+    /// How current this node's view is.
     pub fn freshness(&self) -> Freshness {
-        todo!()
+        self.view.freshness()
     }
-    pub async fn get_manifest(
-        &self,
-        access: &Access<Pull>,
-        reference: &Reference,
-        options: &ReadOptions,
-    ) -> Result<ManifestAnswer, RegistryError> {
-        todo!()
+
+    /// Ends the tasks and all upload sessions with what they have stored. Call it when no request is under way.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+        self.sessions.end_all().await;
     }
-    pub async fn head_manifest(
-        &self,
-        access: &Access<Pull>,
-        reference: &Reference,
-        options: &ReadOptions,
-    ) -> Result<ManifestHead, RegistryError> {
-        todo!()
-    }
-    pub async fn put_manifest(
-        &self,
-        access: &Access<Push>,
-        target: PutTarget,
-        content_type: Option<&str>,
-        body: Bytes,
-        options: &WriteOptions,
-    ) -> Result<PutAnswer, RegistryError> {
-        todo!()
-    }
-    pub async fn delete_manifest(
-        &self,
-        access: &Access<Delete>,
-        reference: &Reference,
-        options: &WriteOptions,
-    ) -> Result<Revision, RegistryError> {
-        todo!()
-    }
-    pub async fn list_tags(
-        &self,
-        access: &Access<Pull>,
-        last: Option<&str>,
-        n: usize,
-        options: &ReadOptions,
-    ) -> Result<Page<Tag>, RegistryError> {
-        todo!()
-    }
-    pub async fn catalog(
-        &self,
-        last: Option<&str>,
-        n: usize,
-        options: &ReadOptions,
-    ) -> Result<Page<RepositoryName>, RegistryError> {
-        todo!()
-    }
-    pub async fn referrers(
-        &self,
-        access: &Access<Pull>,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        after: Option<Digest>,
-        options: &ReadOptions,
-    ) -> Result<ReferrersPage, RegistryError> {
-        todo!()
-    }
-    pub async fn head_blob(
-        &self,
-        access: &Access<Pull>,
-        digest: &Digest,
-        options: &ReadOptions,
-    ) -> Result<BlobHandle, RegistryError> {
-        todo!()
-    }
-    pub async fn open_blob(
-        &self,
-        access: &Access<Pull>,
-        digest: &Digest,
-        options: &ReadOptions,
-    ) -> Result<BlobHandle, RegistryError> {
-        todo!()
-    }
-    pub async fn read_blob(&self, blob: &BlobHandle, range: Range<u64>) -> Result<ByteStream, RegistryError> {
-        todo!()
-    }
-    pub async fn delete_blob(
-        &self,
-        access: &Access<Delete>,
-        digest: &Digest,
-        options: &WriteOptions,
-    ) -> Result<Revision, RegistryError> {
-        todo!()
-    }
-    pub async fn mount(
-        &self,
-        access: &Access<Push>,
-        digest: &Digest,
-        from: Option<&Access<Pull>>,
-        options: &WriteOptions,
-    ) -> Result<Option<Linked>, RegistryError> {
-        todo!()
-    }
-    pub fn session_owner(&self, session: &str) -> Owner {
-        todo!()
-    }
-    pub async fn start_upload(
-        &self,
-        access: &Access<Push>,
-        algorithm: Option<Algorithm>,
-    ) -> Result<UploadStatus, RegistryError> {
-        todo!()
-    }
-    pub async fn upload_status(&self, access: &Access<Push>, id: &SessionId) -> Result<UploadStatus, RegistryError> {
-        todo!()
-    }
-    pub async fn append(
-        &self,
-        access: &Access<Push>,
-        id: &SessionId,
-        start: Option<u64>,
-        length: Option<u64>,
-        body: impl Body,
-    ) -> Result<UploadStatus, RegistryError> {
-        todo!()
-    }
-    #[allow(clippy::too_many_arguments)]
-    pub async fn finish_upload(
-        &self,
-        access: &Access<Push>,
-        id: &SessionId,
-        digest: &Digest,
-        start: Option<u64>,
-        length: Option<u64>,
-        body: impl Body,
-        options: &WriteOptions,
-    ) -> Result<Linked, RegistryError> {
-        todo!()
-    }
-    pub async fn upload_whole(
-        &self,
-        access: &Access<Push>,
-        digest: &Digest,
-        length: Option<u64>,
-        body: impl Body,
-        options: &WriteOptions,
-    ) -> Result<Linked, RegistryError> {
-        todo!()
-    }
-    pub async fn cancel_upload(&self, access: &Access<Push>, id: &SessionId) -> Result<(), RegistryError> {
-        todo!()
+}
+
+impl Drop for Registry {
+    /// A registry that is dropped without a shutdown leaves no task behind.
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }

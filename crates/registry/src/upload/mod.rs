@@ -1,8 +1,12 @@
-//! Uploads.
+//! Uploads: sessions that belong to the node that opened them, and what becomes of their bytes.
 
+mod cases;
 mod id;
+mod session;
+mod sessions;
 
 pub use id::{InvalidSessionId, Owner, SessionId};
+pub(crate) use sessions::Sessions;
 
 /// How far an upload session is.
 #[derive(Clone, Debug, PartialEq, Eq)]

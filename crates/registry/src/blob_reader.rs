@@ -1,0 +1,189 @@
+//! The bytes of a blob: from this region's copy, else from another region, and from one to the other in mid-stream.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_blobstore::{ByteStream, CheckedReader, StoreError};
+use atoll_metadata::{DropItem, Rejection, read};
+use atoll_types::{Digest, ObjectName, RegionId};
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt as _};
+use tokio::time::Instant;
+
+use crate::suspects::Suspects;
+use crate::view::View;
+use crate::{ReadThrough, ReadThroughError, RegistryError};
+
+/// How long a reader that finds a copy missing waits for a barrier before it looks for others.
+const BARRIER_WAIT: Duration = Duration::from_secs(5);
+/// How often one read changes its source before it gives up.
+const SOURCES_MAX: usize = 8;
+
+/// Reads blobs, wherever they are.
+pub(crate) struct BlobReader {
+    pub(crate) view: View,
+    pub(crate) checked: CheckedReader,
+    pub(crate) read_through: Arc<dyn ReadThrough>,
+    pub(crate) suspects: Suspects,
+}
+
+/// Where bytes come from at the moment.
+struct Source {
+    stream: ByteStream,
+    /// The object, if it is this region's copy.
+    local: Option<ObjectName>,
+}
+
+/// A read under way.
+struct Read {
+    reader: Arc<BlobReader>,
+    digest: Digest,
+    size: u64,
+    /// What has not been handed on yet.
+    left: Range<u64>,
+    source: Source,
+    /// Copies of this region that have failed this read.
+    avoid: Vec<ObjectName>,
+    sources: usize,
+}
+
+impl BlobReader {
+    /// The bytes of a range of a blob. It returns once the first bytes are at hand, so that an error can still be a
+    /// status; what fails later on is continued from another copy at the same byte.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+    ) -> Result<ByteStream, RegistryError> {
+        if range.start > range.end || range.end > size {
+            return Err(StoreError::Other(format!("bytes {range:?} were asked of a blob of {size}")).into());
+        }
+        if range.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        let mut avoid = Vec::new();
+        let source = self.find(digest, size, range.clone(), &mut avoid).await?;
+        let (reader, digest) = (self.clone(), *digest);
+        let read = Read { reader, digest, size, left: range, source, avoid, sources: 1 };
+        Ok(stream::try_unfold(read, Read::next).boxed())
+    }
+
+    /// All bytes of a blob that is at most `limit` bytes long, proved by its digest.
+    pub(crate) async fn whole(
+        self: &Arc<Self>,
+        digest: &Digest,
+        size: u64,
+        limit: u64,
+    ) -> Result<Bytes, RegistryError> {
+        if size > limit {
+            return Err(RegistryError::ManifestTooLarge { actual: size, limit });
+        }
+        let mut stream = self.read(digest, size, 0..size).await?;
+        let mut all = BytesMut::with_capacity(size as usize);
+        while let Some(piece) = stream.next().await {
+            all.extend_from_slice(&piece?);
+        }
+        let actual = digest.algorithm().digest(&all);
+        if actual != *digest {
+            return Err(RegistryError::DigestMismatch { expected: *digest, actual });
+        }
+        Ok(all.freeze())
+    }
+
+    /// A source for a range. Where all known ones fail, a barrier may show others, or that the blob is gone.
+    async fn find(
+        &self,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+        avoid: &mut Vec<ObjectName>,
+    ) -> Result<Source, RegistryError> {
+        match self.find_once(digest, size, range.clone(), avoid).await {
+            Err(RegistryError::Elsewhere { .. }) => {}
+            found => return found,
+        }
+        // A barrier that fails is no reason to stop: what is applied here may have changed meanwhile.
+        let _ = self.view.refresh(Instant::now() + BARRIER_WAIT).await;
+        self.find_once(digest, size, range, avoid).await
+    }
+
+    async fn find_once(
+        &self,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+        avoid: &mut Vec<ObjectName>,
+    ) -> Result<Source, RegistryError> {
+        let region = &self.view.config.region;
+        let Some(blob) = self.view.read(|kv| read::blob(kv, digest))? else {
+            return Err(Rejection::BlobUnknown(*digest).into());
+        };
+        let here = blob.copies.iter().find(|(r, object)| r == region && !avoid.contains(object));
+        if let Some((_, object)) = here {
+            match self.checked.read(object, digest, size, range.clone()).await {
+                Ok(stream) => return Ok(Source { stream, local: Some(*object) }),
+                Err(error) => self.distrust(digest, *object, &error, avoid),
+            }
+        }
+        match self.read_through.read(digest, range).await {
+            Ok(stream) => Ok(Source { stream, local: None }),
+            Err(ReadThroughError::Busy) => Err(RegistryError::Busy(ReadThroughError::Busy.to_string())),
+            Err(ReadThroughError::View(error)) => Err(error.into()),
+            Err(ReadThroughError::Unreachable(regions)) => {
+                let regions = if regions.is_empty() { elsewhere(&blob, region) } else { regions };
+                Err(RegistryError::Elsewhere { digest: *digest, regions })
+            }
+        }
+    }
+
+    /// A copy has failed this read. If it is the copy's own fault, its record is dropped; if the store does not answer,
+    /// another region serves meanwhile.
+    fn distrust(&self, digest: &Digest, object: ObjectName, error: &StoreError, avoid: &mut Vec<ObjectName>) {
+        tracing::warn!(%digest, %object, %error, "a copy of this region cannot be read; another region's is used");
+        avoid.push(object);
+        if matches!(error, StoreError::NotFound(_) | StoreError::Corrupt { .. }) {
+            self.suspects.report(DropItem { digest: *digest, object });
+        }
+    }
+}
+
+fn elsewhere(blob: &read::Blob, region: &RegionId) -> Vec<RegionId> {
+    blob.copies.iter().map(|(r, _)| r).filter(|r| *r != region).cloned().collect()
+}
+
+impl Read {
+    /// The next bytes. A stream that ends early has failed, too.
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
+        while !self.left.is_empty() {
+            let error = match self.source.stream.next().await {
+                Some(Ok(bytes)) if bytes.is_empty() => continue,
+                Some(Ok(mut bytes)) => {
+                    let wanted = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
+                    bytes.truncate(wanted);
+                    self.left.start += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Some(Err(error)) => error,
+                None => StoreError::Unavailable(format!("the source of {} ended early", self.digest)),
+            };
+            self.change_source(error).await?;
+        }
+        Ok(None)
+    }
+
+    /// Goes on from another copy, at the byte where this one failed: the client never notices.
+    async fn change_source(&mut self, error: StoreError) -> Result<(), StoreError> {
+        if let Some(object) = self.source.local {
+            self.reader.distrust(&self.digest, object, &error, &mut self.avoid);
+        }
+        if self.sources >= SOURCES_MAX {
+            return Err(error);
+        }
+        self.sources += 1;
+        let found = self.reader.find(&self.digest, self.size, self.left.clone(), &mut self.avoid).await;
+        self.source = found.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Blobs: read, mounted, deleted.
+
+use std::ops::Range;
+
+use atoll_auth::{Access, Delete, Pull, Push};
+use atoll_blobstore::ByteStream;
+use atoll_metadata::{BlobSource, Command, KvError, KvRead, Rejection, read};
+use atoll_types::{Digest, RepositoryName, Revision};
+
+use crate::view::Found;
+use crate::{BlobHandle, Linked, ReadOptions, Registry, RegistryError, WriteOptions};
+
+/// A blob as a repository sees it: only what it links is there.
+fn find(kv: &dyn KvRead, repository: &RepositoryName, digest: &Digest) -> Result<Found<BlobHandle>, KvError> {
+    let unknown = || Rejection::BlobUnknown(*digest);
+    if read::link(kv, repository, digest)?.is_none() {
+        return Ok(Err(unknown()));
+    }
+    let blob = read::blob(kv, digest)?;
+    Ok(blob.map(|blob| BlobHandle { digest: *digest, size: blob.size }).ok_or_else(unknown))
+}
+
+impl Registry {
+    /// Whether the repository has a blob, and its size, as far as is known here: a client that gets a wrong "no"
+    /// uploads what is there already, and nothing is lost.
+    pub async fn head_blob(
+        &self,
+        access: &Access<Pull>,
+        digest: &Digest,
+        options: &ReadOptions,
+    ) -> Result<BlobHandle, RegistryError> {
+        self.view.settle_by_digest(options).await?;
+        Ok(self.view.read(|kv| find(kv, access.repository(), digest))??)
+    }
+
+    /// A blob to be read. Before it says that there is none, it asks the majority.
+    pub async fn open_blob(
+        &self,
+        access: &Access<Pull>,
+        digest: &Digest,
+        options: &ReadOptions,
+    ) -> Result<BlobHandle, RegistryError> {
+        self.view.settle_by_digest(options).await?;
+        self.view.look_twice(options, |kv| find(kv, access.repository(), digest)).await
+    }
+
+    /// The bytes of a range of an opened blob, each checked before it leaves. It returns once the first are at hand.
+    /// A copy that fails on the way is replaced by another at the same byte; [`RegistryError::Elsewhere`] when no copy
+    /// can be reached.
+    pub async fn read_blob(&self, blob: &BlobHandle, range: Range<u64>) -> Result<ByteStream, RegistryError> {
+        self.reader.read(&blob.digest, blob.size, range).await
+    }
+
+    /// Takes a blob's link away from the repository; refused while a manifest there refers to it.
+    pub async fn delete_blob(
+        &self,
+        access: &Access<Delete>,
+        digest: &Digest,
+        options: &WriteOptions,
+    ) -> Result<Revision, RegistryError> {
+        let command = Command::DeleteBlob { repository: access.repository().clone(), digest: *digest };
+        Ok(self.view.write(access, command, options).await?.0)
+    }
+
+    /// Links a blob of another repository that the caller may read. `None`: it is not there, or no source was named;
+    /// the caller opens an upload session.
+    pub async fn mount(
+        &self,
+        access: &Access<Push>,
+        digest: &Digest,
+        from: Option<&Access<Pull>>,
+        options: &WriteOptions,
+    ) -> Result<Option<Linked>, RegistryError> {
+        self.view.writable()?;
+        let Some(from) = from else { return Ok(None) };
+        // Not linearizable: whoever mounts what was pushed elsewhere a moment ago may be asked to upload it.
+        let found = self.view.read(|kv| find(kv, from.repository(), digest))?;
+        let Ok(BlobHandle { size, .. }) = found else { return Ok(None) };
+        let source = BlobSource::Mounted { from: from.repository().clone() };
+        let command = Command::LinkBlob { repository: access.repository().clone(), digest: *digest, size, source };
+        match self.view.write(access, command, options).await {
+            Ok((revision, _)) => Ok(Some(Linked { digest: *digest, revision })),
+            Err(RegistryError::Rejected(Rejection::BlobUnknown(_) | Rejection::RepositoryUnknown(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

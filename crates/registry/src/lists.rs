@@ -1,0 +1,136 @@
+//! Lists: tags, repositories, referrers. Every page is bounded in entries, and that of referrers in bytes too.
+
+use atoll_auth::{Access, Pull};
+use atoll_metadata::{Rejection, read};
+use atoll_types::{Digest, RepositoryName, Tag};
+
+use crate::{Page, ReadOptions, Referrer, ReferrersPage, Registry, RegistryError};
+
+/// Most entries in one page, whatever is asked for.
+const PAGE_MAX: usize = 10_000;
+/// Most referrers that one page looks at.
+const REFERRERS_MAX: usize = 1_000;
+/// How many are read at a time.
+const REFERRERS_STEP: usize = 64;
+/// A page of referrers ends where it has become larger than this, so that clients that bound an index at 4 MiB read it.
+const REFERRERS_BYTES_MAX: usize = 2 << 20;
+
+fn page<T>(mut items: Vec<T>, n: usize) -> Page<T> {
+    let more = items.len() > n;
+    items.truncate(n);
+    Page { items, more }
+}
+
+impl Registry {
+    /// Tags of a repository after `last`, in byte order, at most `n`.
+    pub async fn list_tags(
+        &self,
+        access: &Access<Pull>,
+        last: Option<&str>,
+        n: usize,
+        options: &ReadOptions,
+    ) -> Result<Page<Tag>, RegistryError> {
+        let (name, n) = (access.repository(), n.min(PAGE_MAX));
+        self.view.settle(Some(name), options).await?;
+        let tags = self.view.look_twice(options, |kv| {
+            if !read::repository_exists(kv, name)? {
+                return Ok(Err(Rejection::RepositoryUnknown(name.clone())));
+            }
+            read::tags(kv, name, last, n + 1).map(Ok)
+        });
+        Ok(page(tags.await?, n))
+    }
+
+    /// Repositories after `last`, by name, at most `n`.
+    pub async fn catalog(
+        &self,
+        last: Option<&str>,
+        n: usize,
+        options: &ReadOptions,
+    ) -> Result<Page<RepositoryName>, RegistryError> {
+        let n = n.min(PAGE_MAX);
+        self.view.settle(None, options).await?;
+        Ok(page(self.view.read(|kv| read::repositories(kv, last, n + 1))?, n))
+    }
+
+    /// Manifests of the repository that refer to a subject, by digest, after `after`. Before it says that there are
+    /// none, it asks the majority.
+    pub async fn referrers(
+        &self,
+        access: &Access<Pull>,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<Digest>,
+        options: &ReadOptions,
+    ) -> Result<ReferrersPage, RegistryError> {
+        self.view.settle(Some(access.repository()), options).await?;
+        let page = self.referrers_here(access, subject, artifact_type, after).await?;
+        let nothing = page.items.is_empty() && page.next.is_none();
+        if nothing && self.view.refresh(options.deadline).await? {
+            return self.referrers_here(access, subject, artifact_type, after).await;
+        }
+        Ok(page)
+    }
+
+    async fn referrers_here(
+        &self,
+        access: &Access<Pull>,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        mut after: Option<Digest>,
+    ) -> Result<ReferrersPage, RegistryError> {
+        let (mut items, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
+        while looked_at < REFERRERS_MAX && bytes < REFERRERS_BYTES_MAX {
+            let step = self
+                .view
+                .read(|kv| read::referrers(kv, access.repository(), subject, after.as_ref(), REFERRERS_STEP))?;
+            let is_last = step.len() < REFERRERS_STEP;
+            looked_at += step.len();
+            for referrer in step {
+                if bytes >= REFERRERS_BYTES_MAX {
+                    return Ok(ReferrersPage { items, next: after });
+                }
+                after = Some(referrer.digest);
+                if artifact_type.is_none_or(|asked| asked == referrer.artifact_type) {
+                    let referrer = self.with_annotations(access, referrer).await?;
+                    bytes += weight(&referrer);
+                    items.push(referrer);
+                }
+            }
+            if is_last {
+                return Ok(ReferrersPage { items, next: None });
+            }
+        }
+        Ok(ReferrersPage { items, next: after })
+    }
+
+    /// Annotations of a large manifest are in its body alone.
+    async fn with_annotations(&self, access: &Access<Pull>, from: read::Referrer) -> Result<Referrer, RegistryError> {
+        let read::Referrer { digest, media_type, size, artifact_type, annotations } = from;
+        let annotations = match annotations {
+            Some(annotations) => annotations,
+            None => self.annotations_of(access, &digest).await?,
+        };
+        Ok(Referrer { digest, media_type, size, artifact_type, annotations })
+    }
+
+    async fn annotations_of(
+        &self,
+        access: &Access<Pull>,
+        digest: &Digest,
+    ) -> Result<Vec<(String, String)>, RegistryError> {
+        // Deleted between two looks: it is on its way out of the list.
+        let Some(manifest) = self.view.read(|kv| read::manifest(kv, access.repository(), digest))? else {
+            return Ok(Vec::new());
+        };
+        let body = self.body_of(&manifest).await?;
+        let parsed = atoll_oci::parse_manifest(&body, Some(&manifest.media_type));
+        Ok(parsed.map(|parsed| parsed.annotations).unwrap_or_default())
+    }
+}
+
+/// About how many bytes of JSON it takes.
+fn weight(referrer: &Referrer) -> usize {
+    let annotations: usize = referrer.annotations.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
+    256 + referrer.media_type.len() + referrer.artifact_type.len() + annotations
+}

@@ -1,0 +1,185 @@
+//! The use cases of uploads.
+
+use atoll_auth::{Access, Push};
+use atoll_blobstore::Finished;
+use atoll_metadata::{BlobSource, Command, read};
+use atoll_types::{Algorithm, Digest, ObjectName};
+
+use super::session::{Append, Upload};
+use super::sessions::Held;
+use super::{Body, Owner, SessionId, UploadStatus};
+use crate::{Linked, ProposeError, Registry, RegistryError, WriteOptions};
+
+impl Registry {
+    /// Who owns a session, by its name alone.
+    pub fn session_owner(&self, session: &str) -> Owner {
+        let config = &self.view.config;
+        match session.parse::<SessionId>() {
+            Ok(id) if id.node() == config.node && *id.region() == config.region => Owner::Here(id),
+            Ok(id) if id.node() == config.node => Owner::Invalid,
+            Ok(id) => Owner::Node { region: id.region().clone(), node: id.node() },
+            Err(_) => Owner::Invalid,
+        }
+    }
+
+    /// Opens an upload session at this node. `algorithm` is the one of the digest to come, if that is known: another
+    /// one costs a second reading of the bytes.
+    pub async fn start_upload(
+        &self,
+        access: &Access<Push>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<UploadStatus, RegistryError> {
+        self.view.writable()?;
+        let owner = (self.view.config.region.clone(), self.view.config.node);
+        self.sessions.open(access, owner, algorithm.unwrap_or(Algorithm::Sha256))
+    }
+
+    /// How far a session is. While another request appends to it, as far as it was before that.
+    pub async fn upload_status(&self, access: &Access<Push>, id: &SessionId) -> Result<UploadStatus, RegistryError> {
+        self.sessions.status(access, id)
+    }
+
+    /// Appends a body. `start` is where it claims to go on, `length` how long it claims to be.
+    ///
+    /// A refused `start` changes nothing. Of a body that is torn, or not as long as it claims, the bytes that came are
+    /// kept, and [`Registry::upload_status`] tells how many: from there a client goes on. A failure of the store ends
+    /// the session.
+    pub async fn append(
+        &self,
+        access: &Access<Push>,
+        id: &SessionId,
+        start: Option<u64>,
+        length: Option<u64>,
+        mut body: impl Body,
+    ) -> Result<UploadStatus, RegistryError> {
+        self.view.writable()?;
+        let held = self.sessions.hold(access, id)?;
+        let (_held, offset) = self.append_to(held, start, length, &mut body).await?;
+        Ok(UploadStatus { id: id.clone(), offset })
+    }
+
+    /// Hands the session back with its new offset, so that whoever goes on with it lets nobody in between.
+    async fn append_to(
+        &self,
+        mut held: Held,
+        start: Option<u64>,
+        length: Option<u64>,
+        body: &mut impl Body,
+    ) -> Result<(Held, u64), RegistryError> {
+        let upload = held.upload()?;
+        let offset = upload.offset();
+        if let Some(stated) = start.filter(|stated| *stated != offset) {
+            return Err(RegistryError::UploadRange { stated, offset });
+        }
+        let appended = upload.append(&self.blobs, || self.new_object(), length, body).await;
+        let offset = upload.offset();
+        match appended {
+            Append::Done => Ok((held, offset)),
+            Append::Refused(error) => Err(error),
+            Append::Broken(error) => {
+                held.end()?.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends what is left, proves the digest, and links the blob. A wrong digest ends the session and removes its
+    /// bytes; so does everything else that fails after the body was taken. Sent again after it was done, it gets the
+    /// same answer.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn finish_upload(
+        &self,
+        access: &Access<Push>,
+        id: &SessionId,
+        digest: &Digest,
+        start: Option<u64>,
+        length: Option<u64>,
+        mut body: impl Body,
+        options: &WriteOptions,
+    ) -> Result<Linked, RegistryError> {
+        self.view.writable()?;
+        if let Some(linked) = self.sessions.finished(access, id, digest) {
+            return Ok(linked);
+        }
+        let held = self.sessions.hold(access, id)?;
+        let (held, _) = self.append_to(held, start, length, &mut body).await?;
+        let linked = self.finish(access, held.end()?, digest, options).await?;
+        self.sessions.remember(access, id, &linked);
+        Ok(linked)
+    }
+
+    /// An upload of one request, without a session. Leaves nothing behind if it fails.
+    pub async fn upload_whole(
+        &self,
+        access: &Access<Push>,
+        digest: &Digest,
+        length: Option<u64>,
+        mut body: impl Body,
+        options: &WriteOptions,
+    ) -> Result<Linked, RegistryError> {
+        self.view.writable()?;
+        let mut upload = Upload::new(digest.algorithm());
+        match upload.append(&self.blobs, || self.new_object(), length, &mut body).await {
+            Append::Done => self.finish(access, upload, digest, options).await,
+            Append::Refused(error) | Append::Broken(error) => {
+                upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a session and removes its bytes.
+    pub async fn cancel_upload(&self, access: &Access<Push>, id: &SessionId) -> Result<(), RegistryError> {
+        self.sessions.hold(access, id)?.end()?.abort().await;
+        Ok(())
+    }
+
+    /// A name for a new object, in the region's sweep epoch of now.
+    fn new_object(&self) -> Result<ObjectName, RegistryError> {
+        let region = self.view.read(|kv| read::region(kv, &self.view.config.region))?;
+        Ok(ObjectName::random(region.map_or(0, |region| region.sweep_epoch)))
+    }
+
+    async fn finish(
+        &self,
+        access: &Access<Push>,
+        upload: Upload,
+        digest: &Digest,
+        options: &WriteOptions,
+    ) -> Result<Linked, RegistryError> {
+        let finished = upload.finish(&self.blobs, || self.new_object(), digest).await?;
+        let linked = self.link(access, &finished, options).await;
+        if linked.as_ref().is_err_and(is_certain) {
+            self.remove(&finished.object).await;
+        }
+        linked
+    }
+
+    async fn link(
+        &self,
+        access: &Access<Push>,
+        finished: &Finished,
+        options: &WriteOptions,
+    ) -> Result<Linked, RegistryError> {
+        let config = &self.view.config;
+        let source =
+            BlobSource::Uploaded { region: config.region.clone(), store: config.store, object: finished.object };
+        let repository = access.repository().clone();
+        let command = Command::LinkBlob { repository, digest: finished.digest, size: finished.size, source };
+        let (revision, _) = self.view.write(access, command, options).await?;
+        Ok(Linked { digest: finished.digest, revision })
+    }
+
+    /// Removes an object that no record names. If that fails, the sweep finds it.
+    async fn remove(&self, object: &ObjectName) {
+        if let Err(error) = self.blobs.delete(object).await {
+            tracing::warn!(%object, %error, "an object that was refused could not be removed; the sweep does it");
+        }
+    }
+}
+
+/// Whether a failed write is known to have changed nothing.
+fn is_certain(error: &RegistryError) -> bool {
+    use atoll_metadata::Rejection;
+    !matches!(error, RegistryError::Propose(ProposeError::Unknown(_)) | RegistryError::Rejected(Rejection::Expired))
+}

@@ -1,0 +1,117 @@
+//! One session while a request holds it: bytes are appended to its object.
+
+use std::sync::Arc;
+
+use atoll_blobstore::{BlobStore, Finished, StoreError, VerifyingWriter, WriteError};
+use atoll_types::{Algorithm, Digest, ObjectName};
+use futures::StreamExt as _;
+
+use super::Body;
+use crate::RegistryError;
+
+/// The bytes of an upload. The object is made when the first byte comes: an idle session holds no file.
+pub(crate) struct Upload {
+    algorithm: Algorithm,
+    writer: Option<VerifyingWriter>,
+}
+
+/// How an append went: an error of the request leaves the session as far as the bytes came; one of the store ends it.
+pub(crate) enum Append {
+    /// All of the body was taken.
+    Done,
+    /// The request is at fault; what came before the fault was taken.
+    Refused(RegistryError),
+    /// The store failed: nothing can be appended any more.
+    Broken(RegistryError),
+}
+
+impl Upload {
+    pub(crate) const fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, writer: None }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn offset(&self) -> u64 {
+        self.writer.as_ref().map_or(0, VerifyingWriter::len)
+    }
+
+    /// Takes a body in. `length` is what the request says of it.
+    ///
+    /// Bytes that came before a torn or overlong body are kept: they are hashed already. The offset that the session
+    /// reports afterwards is the true one, and from there a client goes on.
+    pub(crate) async fn append(
+        &mut self,
+        store: &Arc<dyn BlobStore>,
+        name: impl FnOnce() -> Result<ObjectName, RegistryError>,
+        length: Option<u64>,
+        body: &mut impl Body,
+    ) -> Append {
+        let (mut taken, mut name) = (0, Some(name));
+        while let Some(piece) = body.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => return Append::Refused(RegistryError::BodyTorn(error.to_string())),
+            };
+            let actual = taken + piece.len() as u64;
+            if let Some(stated) = length.filter(|stated| actual > *stated) {
+                return Append::Refused(RegistryError::SizeInvalid { stated, actual });
+            }
+            let written = match self.writer(store, &mut name).await {
+                Ok(writer) => writer.write(piece).await.map_err(Into::into),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                return Append::Broken(error);
+            }
+            taken = actual;
+        }
+        match length {
+            Some(stated) if stated != taken => Append::Refused(RegistryError::SizeInvalid { stated, actual: taken }),
+            _ => Append::Done,
+        }
+    }
+
+    async fn writer(
+        &mut self,
+        store: &Arc<dyn BlobStore>,
+        name: &mut Option<impl FnOnce() -> Result<ObjectName, RegistryError>>,
+    ) -> Result<&mut VerifyingWriter, RegistryError> {
+        if self.writer.is_none()
+            && let Some(name) = name.take()
+        {
+            self.writer = Some(VerifyingWriter::create(store.as_ref(), name()?, self.algorithm).await?);
+        }
+        let missing = || StoreError::Other("the upload has no object; start a new one".to_owned());
+        Ok(self.writer.as_mut().ok_or_else(missing)?)
+    }
+
+    /// Proves the digest and makes the object durable. All traces are removed if that fails.
+    pub(crate) async fn finish(
+        mut self,
+        store: &Arc<dyn BlobStore>,
+        name: impl FnOnce() -> Result<ObjectName, RegistryError>,
+        digest: &Digest,
+    ) -> Result<Finished, RegistryError> {
+        if self.writer.is_none() {
+            self.algorithm = digest.algorithm();
+        }
+        self.writer(store, &mut Some(name)).await?;
+        let Some(writer) = self.writer else {
+            return Err(StoreError::Other("the upload has no object; start a new one".to_owned()).into());
+        };
+        writer.finish(digest).await.map_err(|error| match error {
+            WriteError::DigestMismatch { expected, actual } => RegistryError::DigestMismatch { expected, actual },
+            WriteError::Store(error) => error.into(),
+        })
+    }
+
+    /// Removes all traces.
+    pub(crate) async fn abort(self) {
+        if let Some(writer) = self.writer {
+            let object = writer.object();
+            if let Err(error) = writer.abort().await {
+                tracing::warn!(%object, %error, "an upload that was given up has left bytes behind; the sweep removes them");
+            }
+        }
+    }
+}
