@@ -43,6 +43,11 @@ pub(crate) enum TransferError {
     View(#[from] KvError),
 }
 
+/// The wait after so many failures.
+fn pause(failures: u32) -> Duration {
+    (Duration::from_millis(100) * (1 << failures.min(8))).min(PAUSE_MAX)
+}
+
 fn list(regions: &[RegionId]) -> String {
     regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ")
 }
@@ -61,6 +66,9 @@ pub(crate) struct Transfer {
     /// Failures since the last block.
     failures: u32,
     round: u32,
+    /// As of the last time that sources were looked for.
+    regions: Vec<RegionId>,
+    sources_seen: u32,
     last_error: String,
 }
 
@@ -84,6 +92,8 @@ impl Transfer {
             current: None,
             failures: 0,
             round: 0,
+            regions: Vec::new(),
+            sources_seen: 0,
             last_error: String::new(),
         }
     }
@@ -115,7 +125,7 @@ impl Transfer {
                 Ok(None) => self.current = None,
                 Err(error) => {
                     let node = stream.peer().node;
-                    self.lost(node, &error);
+                    self.lost(node, &error).await?;
                 }
             }
         }
@@ -127,20 +137,36 @@ impl Transfer {
         (self.next, self.failures, self.round) = (block.end(), 0, 0);
     }
 
-    fn lost(&mut self, node: NodeId, error: &SourceError) {
+    /// Notes a stream that broke. One that answers and then sends nothing right counts as much as one that does not
+    /// answer: every source gets its turn, and then it ends.
+    async fn lost(&mut self, node: NodeId, error: &SourceError) -> Result<(), TransferError> {
         tracing::info!(digest = %self.digest, offset = self.next, %error, "a source failed; the next one goes on");
         self.current = None;
-        if error.is_of_the_copy() {
-            self.avoid.push(node);
-        }
         self.failures += 1;
         self.last_error = error.to_string();
+        if error.is_of_the_copy() && !self.avoid.contains(&node) {
+            self.avoid.push(node);
+        }
+        if self.failures >= self.patience.rounds + self.sources_seen {
+            return Err(self.unreachable());
+        }
+        if self.failures > self.sources_seen {
+            sleep(pause(self.failures - self.sources_seen)).await;
+        }
+        Ok(())
+    }
+
+    fn unreachable(&mut self) -> TransferError {
+        let (digest, regions) = (self.digest, std::mem::take(&mut self.regions));
+        TransferError::Unreachable { digest, regions, detail: std::mem::take(&mut self.last_error) }
     }
 
     /// Opens a stream at the current offset, in as many rounds as patience allows.
     async fn open(&mut self) -> Result<(), TransferError> {
         loop {
             let located = self.sources.locate(&self.digest)?.ok_or(TransferError::Unknown(self.digest))?;
+            self.regions = located.regions;
+            self.sources_seen = u32::try_from(located.peers.len()).unwrap_or(u32::MAX / 2);
             let peers = self.acceptable(located.peers);
             let limit = Instant::now() + self.patience.round_max;
             match timeout_at(limit, self.open_nearest(peers)).await {
@@ -153,10 +179,9 @@ impl Transfer {
             }
             self.round += 1;
             if self.round >= self.patience.rounds {
-                let detail = std::mem::take(&mut self.last_error);
-                return Err(TransferError::Unreachable { digest: self.digest, regions: located.regions, detail });
+                return Err(self.unreachable());
             }
-            sleep((Duration::from_millis(100) * (1 << self.round.min(8))).min(PAUSE_MAX)).await;
+            sleep(pause(self.round)).await;
         }
     }
 

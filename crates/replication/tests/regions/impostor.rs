@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// What is wrong with what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// The second block it sends has a bit flipped, and the checksum of the right bytes.
+    /// The blob's second block has a bit flipped, and the checksum of the right bytes.
     FlippedBit,
     /// All bytes are others, with checksums that match them.
     OtherBytes,
@@ -31,12 +31,12 @@ impl Impostor {
         BlobsServer::new(Self { bytes, lie })
     }
 
-    fn block(&self, offset: u64, nth: usize) -> Block {
+    fn block(&self, offset: u64) -> Block {
         let end = (offset + BLOCK_BYTES).min(self.bytes.len() as u64);
         let data = self.bytes.slice(offset as usize..end as usize);
         let (mut lied, honest) = (data.to_vec(), xxh3_64(&data));
         match self.lie {
-            Lie::FlippedBit if nth == 1 => {
+            Lie::FlippedBit if offset == BLOCK_BYTES => {
                 lied[0] ^= 1;
                 Block { offset, data: lied.into(), xxh3: honest }
             }
@@ -58,7 +58,7 @@ impl Blobs for Impostor {
         let fetch = FetchBlob::try_from(request.into_inner()).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let end = fetch.length.map_or(self.bytes.len() as u64, |n| fetch.offset + n);
         let offsets = (fetch.offset..end).step_by(BLOCK_BYTES as usize);
-        let blocks: Vec<_> = offsets.enumerate().map(|(nth, offset)| Ok(self.block(offset, nth))).collect();
+        let blocks: Vec<_> = offsets.map(|offset| Ok(self.block(offset))).collect();
         Ok(Response::new(stream::iter(blocks).boxed()))
     }
 
