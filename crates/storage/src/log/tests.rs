@@ -1,20 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
-use atoll_types::NodeId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::FolderIdentity;
-
-const DEADLINE: Duration = Duration::from_secs(60);
-
-fn folder(dir: &tempfile::TempDir) -> DataFolder {
-    let identity = FolderIdentity { cluster: None, node: NodeId(1), name: "n".parse().expect("a name") };
-    DataFolder::open(dir.path(), &identity).expect("a folder")
-}
+use crate::testing::{DEADLINE, folder};
 
 fn open(folder: &DataFolder) -> LogStore {
     LogStore::open(folder, &Resources::new(1 << 20, 4 << 20), |_| {}).expect("a log")
@@ -44,7 +35,7 @@ fn all(log: &LogStore) -> Vec<LogEntry> {
 #[test]
 fn what_is_queued_is_read_at_once_and_survives_a_reopen() {
     let dir = tempfile::tempdir().expect("a folder");
-    let folder = folder(&dir);
+    let folder = folder(dir.path());
     let log = open(&folder);
     assert_eq!((log.first_index(), log.last_index(), log.last().expect("none")), (None, None, None));
     let (ack, written) = done();
@@ -70,7 +61,7 @@ fn what_is_queued_is_read_at_once_and_survives_a_reopen() {
 #[test]
 fn a_read_is_bounded_in_bytes_but_yields_one_at_least() {
     let dir = tempfile::tempdir().expect("a folder");
-    let log = open(&folder(&dir));
+    let log = open(&folder(dir.path()));
     log.append(entries(1..10, "0123456789"), ignore()).expect("queued");
     for _ in 0..2 {
         assert_eq!(log.read(1, 10, 0).expect("one").len(), 1);
@@ -83,7 +74,7 @@ fn a_read_is_bounded_in_bytes_but_yields_one_at_least() {
 #[test]
 fn a_hole_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
-    let log = open(&folder(&dir));
+    let log = open(&folder(dir.path()));
     log.append(entries(5..7, "a"), ignore()).expect("any index may come first");
     let late = log.append(vec![entry(8, "a")], ignore()).expect_err("a hole");
     assert!(late.to_string().contains("entry 8 is appended where 7 is due"), "{late}");
@@ -95,7 +86,7 @@ fn a_hole_is_refused() {
 #[test]
 fn a_purge_is_kept_and_moves_the_log_beyond_its_end() {
     let dir = tempfile::tempdir().expect("a folder");
-    let folder = folder(&dir);
+    let folder = folder(dir.path());
     let log = open(&folder);
     log.append(entries(0..10, "a"), ignore()).expect("queued");
     log.purge_to(3, b"t1-3".to_vec(), ignore()).expect("queued");
@@ -117,7 +108,7 @@ fn a_purge_is_kept_and_moves_the_log_beyond_its_end() {
 #[test]
 fn answers_come_in_the_order_of_the_calls_and_share_syncs() {
     let dir = tempfile::tempdir().expect("a folder");
-    let log = open(&folder(&dir));
+    let log = open(&folder(dir.path()));
     let (send, receive) = channel();
     for index in 0..500 {
         let send = send.clone();
@@ -136,7 +127,7 @@ fn answers_come_in_the_order_of_the_calls_and_share_syncs() {
 #[test]
 fn a_full_queue_makes_appends_wait_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
-    let log = open(&folder(&dir));
+    let log = open(&folder(dir.path()));
     let data = Bytes::from(vec![7; 3 << 20]);
     for index in 0..16 {
         log.append(vec![LogEntry { index, data: data.clone() }], ignore()).expect("queued");
@@ -151,7 +142,7 @@ fn a_full_queue_makes_appends_wait_and_loses_nothing() {
 #[test]
 fn a_failed_write_is_final() {
     let dir = tempfile::tempdir().expect("a folder");
-    let folder = folder(&dir);
+    let folder = folder(dir.path());
     let (fatal, fatal_seen) = channel();
     let log = LogStore::open(&folder, &Resources::default(), move |e| drop(fatal.send(e.to_string()))).expect("a log");
     log.append(entries(0..3, "a"), ignore()).expect("queued");
@@ -174,7 +165,7 @@ fn a_failed_write_is_final() {
 #[test]
 fn damage_in_what_was_acknowledged_does_not_pass_silently() {
     let dir = tempfile::tempdir().expect("a folder");
-    let folder = folder(&dir);
+    let folder = folder(dir.path());
     let log = open(&folder);
     for index in 0..20 {
         log.append(vec![entry(index, &"x".repeat(5_000))], ignore()).expect("queued");
@@ -270,7 +261,7 @@ proptest! {
     #[test]
     fn the_log_is_a_map(steps in proptest::collection::vec(step(), 1..40)) {
         let dir = tempfile::tempdir().expect("a folder");
-        let folder = folder(&dir);
+        let folder = folder(dir.path());
         let mut log = open(&folder);
         let mut model = Model::default();
         for (number, step) in steps.iter().enumerate() {
@@ -285,4 +276,65 @@ proptest! {
             prop_assert_eq!(log.vote(), model.vote.clone());
         }
     }
+}
+
+#[test]
+fn a_write_that_a_power_loss_cut_off_does_not_keep_the_log_from_opening() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let copy = tempfile::tempdir().expect("a folder");
+    let original = folder(dir.path());
+    let log = open(&original);
+    for index in 0..20 {
+        log.append(vec![entry(index, &"x".repeat(500))], ignore()).expect("queued");
+        log.flush().expect("written");
+    }
+    // As the disk is in the middle of things: the log is not closed.
+    let target = folder(copy.path());
+    for name in crate::durable::list(&original.log_dir()).expect("files") {
+        std::fs::copy(original.log_dir().join(&name), target.log_dir().join(&name)).expect("copied");
+    }
+    let wal = crate::durable::list(&target.log_dir()).expect("files").into_iter().filter(|n| n.ends_with(".log"));
+    let wal = wal.map(|n| target.log_dir().join(n)).max_by_key(|p| p.metadata().expect("a file").len()).expect("one");
+    let size = wal.metadata().expect("a file").len();
+    std::fs::OpenOptions::new().write(true).open(&wal).and_then(|f| f.set_len(size - 3)).expect("cut off");
+    assert_eq!(all(&open(&target)), entries(0..19, &"x".repeat(500)), "the last write alone is lost");
+}
+
+/// One thread writes and takes back; what readers see is always one run of entries without a hole, in which what was
+/// written later never comes before what was written earlier.
+#[test]
+fn readers_see_one_moment_of_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open(&folder(dir.path()));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let term = |e: &LogEntry| {
+        let text = std::str::from_utf8(&e.data).expect("text");
+        text.split_once(':').expect("index:term").1.parse::<u64>().expect("a number")
+    };
+    std::thread::scope(|scope| {
+        let reader = || {
+            let mut reads = 0_u64;
+            while !stop.load(Ordering::Acquire) {
+                let seen = log.read(0, u64::MAX, usize::MAX).expect("no hole");
+                assert!(seen.is_sorted_by_key(|e| e.index) && seen.is_sorted_by_key(term), "{seen:?}");
+                reads += 1;
+            }
+            reads
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        let mut next = 0;
+        for round in 0..400_u64 {
+            log.append(entries(next..next + 7, &round.to_string()), ignore()).expect("queued");
+            next = next + 7 - round % 5;
+            log.truncate_from(next, ignore()).expect("queued");
+            if round % 50 == 49 {
+                log.purge_to(next - 10, vec![1], ignore()).expect("queued");
+            }
+        }
+        log.flush().expect("written");
+        stop.store(true, Ordering::Release);
+        for reader in readers {
+            assert!(reader.join().expect("no reader failed") > 0);
+        }
+    });
 }

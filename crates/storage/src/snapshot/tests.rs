@@ -151,7 +151,7 @@ fn damaged_chunks_and_files_are_refused_and_sent_again() {
     bytes[50] ^= 1;
     std::fs::write(&arrived, bytes).expect("damaged on this disk");
     match receiver.finish() {
-        Err(StorageError::SnapshotIncomplete(files)) => assert_eq!(files, [sst.name.clone()]),
+        Err(StorageError::SnapshotIncomplete(files)) => assert_eq!(files, vec![sst.name.clone()]),
         other => panic!("{other:?}"),
     }
     assert!(other.current_checkpoint().is_none(), "nothing of it counts");
