@@ -88,7 +88,7 @@ async fn opening_sweeps_what_the_dead_left_and_nothing_of_the_living() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_name_a_store_at_once_agree() {
-    for _ in 0..20 {
+    for _ in 0..5 {
         let folder = tempfile::tempdir().unwrap();
         let cluster = ClusterId::random();
         let nodes: Vec<_> = (0..6).map(|_| open(folder.path())).collect();

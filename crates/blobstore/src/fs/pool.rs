@@ -111,3 +111,59 @@ fn ended(error: &JoinError) -> StoreError {
 fn stopping() -> StoreError {
     StoreError::Unavailable("the node is stopping".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    /// An operation that runs until the sender is used or dropped.
+    fn stuck(pool: &Pool) -> (Sender<()>, Started<()>) {
+        let (release, wait) = channel::<()>();
+        let started = pool.start(move || {
+            let _ = wait.recv();
+            Ok(())
+        });
+        (release, started)
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_hangs_is_given_up_and_what_waits_behind_it_never_runs() {
+        let pool = Pool::new(1, SHORT);
+        let (release, mut hanging) = stuck(&pool);
+        assert!(matches!(pool.wait(&mut hanging).await, Err(StoreError::Unavailable(_))));
+        let ran = Arc::new(AtomicBool::new(false));
+        let behind = ran.clone();
+        let given_up = pool.run(move || Ok(behind.swap(true, Ordering::SeqCst))).await;
+        assert!(matches!(given_up, Err(StoreError::Unavailable(_))), "its thread is still taken");
+        release.send(()).unwrap();
+        within(LONG, hanging).await.unwrap();
+        within(LONG, pool.start(|| Ok(()))).await.unwrap();
+        assert!(!ran.load(Ordering::SeqCst), "what was given up before it began ran after all");
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_polls_keeps_nobody_waiting() {
+        let pool = Pool::new(1, LONG);
+        let (release, first) = stuck(&pool);
+        let never_polled = pool.start(|| Ok(()));
+        let last = pool.start(|| Ok(7));
+        release.send(()).unwrap();
+        first.await.unwrap();
+        assert_eq!(pool.wait(&mut { last }).await.unwrap(), 7);
+        never_polled.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_that_operation_alone() {
+        let pool = Pool::new(1, LONG);
+        let broken = pool.run(|| -> Result<(), StoreError> { panic!("on purpose") }).await;
+        assert!(matches!(broken, Err(StoreError::Other(_))));
+        assert!(pool.run(|| Ok(())).await.is_ok());
+    }
+}
