@@ -16,17 +16,21 @@ pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(StorageError::io("sync", path))
 }
 
-/// Creates a folder if it is not there; its name is durable when this returns.
+/// Creates a folder and those above it, where they are not there; their names are durable when this returns.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    if path.is_dir() {
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path).map_err(StorageError::io("create", path))?;
-    path.parent().map_or(Ok(()), sync_parent_chain)
+    let parent = path.parent().unwrap_or(Path::new(""));
+    create_dir(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(StorageError::io("create", path)(error)),
+        _ => sync_parent(parent),
+    }
 }
 
 /// Syncs the folder that a name stands in; `.` for a bare name.
-fn sync_parent_chain(parent: &Path) -> Result<()> {
+fn sync_parent(parent: &Path) -> Result<()> {
     if parent.as_os_str().is_empty() { sync_dir(Path::new(".")) } else { sync_dir(parent) }
 }
 
@@ -48,7 +52,7 @@ pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(StorageError::io("rename", from))?;
     for path in [to, from] {
-        path.parent().map_or(Ok(()), sync_parent_chain)?;
+        path.parent().map_or(Ok(()), sync_parent)?;
     }
     Ok(())
 }

@@ -263,6 +263,7 @@ impl Drop for Writer {
 }
 
 fn run(shared: &Shared, on_fatal: &OnFatal) {
+    let _panic = PanicGuard { shared, on_fatal };
     while let Some(batch) = shared.next_batch() {
         let start = Instant::now();
         match shared.disk.write(batch.iter().map(|queued| &queued.write)) {
@@ -270,13 +271,33 @@ fn run(shared: &Shared, on_fatal: &OnFatal) {
                 shared.batch_written(&batch, start.elapsed().as_micros() as u64);
                 batch.into_iter().filter_map(|queued| queued.done).for_each(|done| done(Ok(())));
             }
-            Err(error) => {
-                tracing::error!(%error, "the Raft log cannot be written; this node must stop");
-                let rest = shared.fail(&error);
-                on_fatal(&error);
-                let failed = batch.into_iter().chain(rest).filter_map(|queued| queued.done);
-                failed.for_each(|done| done(Err(std::io::Error::other(error.to_string()))));
-            }
+            Err(error) => end(shared, on_fatal, batch, &error),
+        }
+    }
+}
+
+/// Nothing is written any more: whoever waits is told.
+fn end(shared: &Shared, on_fatal: &OnFatal, batch: Vec<Queued>, error: &StorageError) {
+    tracing::error!(%error, "the Raft log cannot be written; this node must stop");
+    let rest = shared.fail(error);
+    on_fatal(error);
+    let failed = batch.into_iter().chain(rest).filter_map(|queued| queued.done);
+    failed.for_each(|done| done(Err(std::io::Error::other(error.to_string()))));
+}
+
+/// Ends the log when a `done` panics, so that nobody waits for a thread that is gone.
+struct PanicGuard<'a> {
+    shared: &'a Shared,
+    on_fatal: &'a OnFatal,
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = StorageError::Failed("the log's writer thread panicked".to_owned());
+            // What is queued is dropped unanswered: another `done` that panics now would abort the process.
+            drop(self.shared.fail(&error));
+            (self.on_fatal)(&error);
         }
     }
 }
