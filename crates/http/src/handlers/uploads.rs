@@ -135,7 +135,11 @@ async fn finish(ask: &Ask, name: RepositoryName, id: SessionId, body: RequestBod
     let (session, body) = (id.clone(), (!body.is_empty()).then(|| Box::pin(body.into_stream())));
     let finish = async move {
         if let Some(body) = body {
-            registry.append(&access, &session, start, length, body).await?;
+            match registry.append(&access, &session, start, length, body).await {
+                // A retry of a request that was answered: finishing again gets the same answer.
+                Ok(_) | Err(RegistryError::UploadUnknown(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         registry.finish_upload(&access, &session, &digest, None, None, nothing(), &options()).await
     };
