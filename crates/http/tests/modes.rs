@@ -1,0 +1,158 @@
+//! Read-only mode, preconditions, retries, torn bodies: what a client is told when things are not as usual.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests, which clippy does not see
+
+mod common;
+
+use atoll_types::{Digest, RequestId};
+use axum::body::Body;
+use common::{Answer, MANIFEST, Node, OCTETS, Peers, Region, config, listen, node, serve_on};
+use http::StatusCode;
+use tokio::io::AsyncWriteExt;
+
+const SINCE: &str = "299 - \"region us-east is read-only: no quorum since 1970-01-01T00:00:00Z\"";
+
+async fn in_region() -> (Region, Node) {
+    let region = Region::new();
+    let node = serve_on(listen().await, config(1), region.registry(1), Peers::default());
+    (region, node)
+}
+
+fn refused(answer: &Answer, what: &str) {
+    assert_eq!((answer.status, &*answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"), "{what}");
+    assert!(answer.headers.contains_key("retry-after"), "{what}");
+    assert_eq!(answer.header("warning"), SINCE, "{what}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_serves_what_it_has_says_so_and_takes_nothing() {
+    let (region, node) = in_region().await;
+    let image = node.push_image("r", "v1", b"layer").await;
+    let session = node.open_session("r").await;
+    assert_eq!(node.get("/v2/r/manifests/v1").await.header("warning"), "");
+    region.group.cut_off(true);
+
+    let blob = format!("/v2/r/blobs/{}", image.layer);
+    for path in ["/v2/", "/v2/_catalog", "/v2/r/tags/list", "/v2/r/manifests/v1", &blob, &session] {
+        let answer = node.get(path).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.status);
+        assert_eq!(answer.header("warning"), SINCE, "{path}");
+    }
+    for path in ["/v2/r/manifests/none", &format!("/v2/r/blobs/{}", Digest::sha256(b"none")), "/v2/none/tags/list"] {
+        let answer = node.get(path).await;
+        assert_eq!((answer.status, answer.header("warning")), (StatusCode::NOT_FOUND, SINCE), "{path}");
+    }
+    let by_digest = format!("/v2/r/manifests/{}", image.digest);
+    let mount = format!("/v2/other/blobs/uploads/?mount={}&from=r", image.layer);
+    let finish = format!("{session}?digest={}", Digest::sha256(b"x"));
+    for (method, path) in [
+        ("POST", "/v2/r/blobs/uploads/"),
+        ("POST", &mount),
+        ("PATCH", &session),
+        ("PUT", &finish),
+        ("DELETE", &session),
+        ("PUT", "/v2/r/manifests/v2"),
+        ("DELETE", "/v2/r/manifests/v1"),
+        ("DELETE", &by_digest),
+        ("DELETE", &blob),
+    ] {
+        refused(&node.call(method, path, &[OCTETS], vec![b'x'; 1 << 20]).await, &format!("{method} {path}"));
+    }
+    let strict = node.call("GET", "/v2/r/manifests/v1", &[("atoll-consistency", "linearizable")], Body::empty()).await;
+    refused(&strict, "a linearizable read");
+
+    region.group.cut_off(false);
+    assert_eq!(node.get(&session).await.header("range"), "0-0", "the session took nothing");
+    assert_eq!(node.get("/v2/r/tags/list").await.json()["tags"], serde_json::json!(["v1"]));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_put_can_expect_what_its_tag_is() {
+    let node = node().await;
+    let old = node.push_image("r", "v1", b"old").await;
+    let new = node.push_image("r", "other", b"new").await;
+    let put = |header: (&'static str, String)| {
+        let (node, body) = (&node, new.manifest.clone());
+        async move {
+            node.call("PUT", "/v2/r/manifests/v1", &[("content-type", MANIFEST), (header.0, &header.1)], body).await
+        }
+    };
+    let absent = put(("if-none-match", "*".to_owned())).await;
+    assert_eq!((absent.status, &*absent.code()), (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"));
+    assert_eq!(put(("if-match", format!("\"{}\"", new.digest))).await.status, 412);
+    assert_eq!(put(("if-match", "nonsense".to_owned())).await.code(), "PRECONDITION_INVALID");
+    assert_eq!(put(("if-match", format!("\"{}\"", old.digest))).await.status, 201);
+    assert_eq!(node.get("/v2/r/manifests/v1").await.header("docker-content-digest"), new.digest.to_string());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_gets_the_answer_of_its_first_attempt() {
+    let node = node().await;
+    let image = node.push_image("r", "v1", b"layer").await;
+    let seen = node.call("PUT", "/v2/r/manifests/v0", &[("content-type", MANIFEST)], image.manifest.clone()).await;
+    let id = format!("{}-{}", seen.header("atoll-revision"), RequestId::random());
+    let mut revisions = Vec::new();
+    for _ in 0..2 {
+        let headers = [("content-type", MANIFEST), ("atoll-request-id", &*id)];
+        let answer = node.call("PUT", "/v2/r/manifests/v2", &headers, image.manifest.clone()).await;
+        assert_eq!(answer.status, 201, "{:?}", answer.body);
+        revisions.push(answer.header("atoll-revision").to_owned());
+    }
+    assert_eq!(revisions[0], revisions[1]);
+
+    let at = node.open_session("r").await;
+    let digest = Digest::sha256(b"whole");
+    for _ in 0..2 {
+        let answer = node.call("PUT", &format!("{at}?digest={digest}"), &[OCTETS], "whole").await;
+        assert_eq!(
+            (answer.status, answer.header("docker-content-digest")),
+            (StatusCode::CREATED, &*digest.to_string())
+        );
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_read_waits_for_a_revision_within_bounds() {
+    let mut config = config(1);
+    config.limits.read_wait = std::time::Duration::from_millis(100);
+    let node = serve_on(listen().await, config, Region::new().registry(1), Peers::default());
+    let image = node.push_image("r", "v1", b"layer").await;
+    let put = node.call("PUT", "/v2/r/manifests/v1", &[("content-type", MANIFEST)], image.manifest).await;
+    let applied = put.header("atoll-revision").to_owned();
+    let read = |revision: String| {
+        let node = &node;
+        async move { node.call("GET", "/v2/r/manifests/v1", &[("atoll-min-revision", &*revision)], Body::empty()).await }
+    };
+    assert_eq!(read(applied).await.status, 200);
+    let ahead = read("9999999999999".to_owned()).await;
+    assert_eq!((ahead.status, &*ahead.code()), (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_torn_body_leaves_no_blob_and_its_session_tells_the_truth() {
+    let node = node().await;
+    let at = node.open_session("r").await;
+    let digest = Digest::sha256(&[b'a'; 1000]);
+    let mut stream = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let head = format!("PUT {at}?digest={digest} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), &[b'a'; 500]].concat()).await.unwrap();
+    drop(stream);
+    let deadline = tokio::time::Instant::now() + common::DEADLINE;
+    loop {
+        let status = node.get(&at).await;
+        assert_eq!(status.status, 204);
+        if status.header("range") == "0-499" {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{}", status.header("range"));
+    }
+    assert_eq!(node.get(&format!("/v2/r/blobs/{digest}")).await.status, 404);
+    let finish = format!("{at}?digest={digest}");
+    let rest = node.call("PUT", &finish, &[OCTETS, ("content-range", "500-999")], vec![b'a'; 500]).await;
+    assert_eq!(rest.status, 201);
+    node.stop().await;
+}
