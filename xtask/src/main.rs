@@ -1,2 +1,42 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: what is done from a checkout. Knows no other crate here, so that it is built in seconds.
+
+mod arrows;
+mod dev;
+mod prerequisites;
+mod stages;
+mod tools;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask dev [ARGS]     a whole cluster on this machine: installs what is missing, builds, runs `atoll dev ARGS`
+cargo xtask test [ARGS]    all checks and tests; ARGS go to `cargo test`
+cargo xtask check-deps     fails when a crate knows one that docs/architecture.md forbids";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let command = arguments.next();
+    let rest: Vec<OsString> = arguments.collect();
+    let outcome = match command.as_ref().and_then(|c| c.to_str()) {
+        Some("dev") => dev::run(&rest),
+        Some("test") => stages::test(&rest),
+        Some("check-deps") => arrows::check(),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
