@@ -94,7 +94,10 @@ impl VerifyingWriter {
         self.check_in_step()?;
         let actual = self.digest(expected.algorithm()).await?;
         if actual != *expected {
-            self.inner.abort().await?;
+            // Who uploaded must learn of the digest, whether or not the store could tidy up; the next sweep will.
+            if let Err(error) = self.inner.abort().await {
+                tracing::warn!(object = %self.object, %error, "what was refused is not removed yet");
+            }
             return Err(WriteError::DigestMismatch { expected: *expected, actual });
         }
         let size = self.blocks.bytes();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use atoll_blobstore::contract;
-use atoll_blobstore::{BlobStore, FaultPlan, FaultyStore, FsOptions, FsStore, MemoryStore};
+use atoll_blobstore::{BlobStore, Fault, FaultPlan, FaultyStore, FsOptions, FsStore, MemoryStore, Operation};
 
 /// Each store has a folder of its own below one that goes with the test.
 fn fs_stores(folder: &tempfile::TempDir, options: FsOptions) -> impl Fn() -> Arc<dyn BlobStore> {
@@ -40,4 +40,23 @@ async fn memory_keeps_the_contract() {
 async fn a_faulty_store_without_faults_keeps_the_contract() {
     let make = || Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(1 << 30)), FaultPlan::new(1)));
     contract::run(|| make()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_store_that_lies_or_fails_keeps_the_contract() {
+    let faults = [
+        Fault::Unavailable,
+        Fault::Full,
+        Fault::LostAnswer,
+        Fault::Cut,
+        Fault::Reset,
+        Fault::FlipBit,
+        Fault::StaleList,
+    ];
+    let pairs = Operation::ALL.into_iter().flat_map(|operation| faults.map(|fault| (operation, fault)));
+    for (operation, fault) in pairs.filter(|(operation, fault)| fault.strikes(*operation)) {
+        let plan = FaultPlan::new(1).with(operation, fault, 1.0).unwrap();
+        let verdict = contract::run(|| Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(1 << 30)), plan.clone())));
+        assert!(verdict.await.is_err(), "{fault:?} in every {operation:?} was not noticed");
+    }
 }

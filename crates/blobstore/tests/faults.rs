@@ -17,21 +17,6 @@ use futures::TryStreamExt as _;
 const BLOCK: usize = BlockChecksums::BLOCK_BYTES as usize;
 const HOUR: Duration = Duration::from_secs(3600);
 
-const OPERATIONS: [Operation; 12] = [
-    Operation::Create,
-    Operation::Write,
-    Operation::ReadBack,
-    Operation::Complete,
-    Operation::Abort,
-    Operation::Stat,
-    Operation::Checksums,
-    Operation::Read,
-    Operation::Delete,
-    Operation::List,
-    Operation::Identify,
-    Operation::Probe,
-];
-
 const FAULTS: [Fault; 10] = [
     Fault::Unavailable,
     Fault::Broken,
@@ -47,7 +32,7 @@ const FAULTS: [Fault; 10] = [
 
 /// Every fault in every operation in which it has a meaning.
 fn every_fault(seed: u64, chance: f64) -> FaultPlan {
-    let pairs = OPERATIONS.into_iter().flat_map(|operation| FAULTS.map(|fault| (operation, fault)));
+    let pairs = Operation::ALL.into_iter().flat_map(|operation| FAULTS.map(|fault| (operation, fault)));
     pairs
         .filter(|(operation, fault)| fault.strikes(*operation))
         .fold(FaultPlan::new(seed), |plan, (operation, fault)| plan.with(operation, fault, chance).unwrap())

@@ -205,3 +205,18 @@ async fn strangers_in_the_folders_are_left_alone_and_not_listed() {
     assert_eq!(listed.iter().map(|info| (info.name, info.size)).collect::<Vec<_>>(), vec![(name, 5)]);
     assert!(folder.path().join("tmp/note").exists());
 }
+
+#[tokio::test]
+async fn nobody_else_on_the_machine_can_read_a_blob() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    let name = put(&store, &content(3 * BLOCK, 1)).await.unwrap();
+    for path in
+        [root.clone(), root.join("tmp"), root.join("objects"), root.join("objects/00"), root.join(name.to_string())]
+    {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{} has mode {mode:o}", path.display());
+    }
+}

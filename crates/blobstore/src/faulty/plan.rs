@@ -24,6 +24,24 @@ pub enum Operation {
     Probe,
 }
 
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Create,
+        Self::Write,
+        Self::ReadBack,
+        Self::Complete,
+        Self::Abort,
+        Self::Stat,
+        Self::Checksums,
+        Self::Read,
+        Self::Delete,
+        Self::List,
+        Self::Identify,
+        Self::Probe,
+    ];
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -18,9 +18,10 @@ mod read;
 mod temp;
 mod write;
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -167,7 +168,7 @@ fn prepare_folders(root: &Path) -> io::Result<()> {
     for shard in 0..=u8::MAX {
         let shard = objects.join(format!("{shard:02x}"));
         if !shard.is_dir() {
-            std::fs::create_dir(&shard).or_else(exists_is_fine)?;
+            create_folder(&shard)?;
         }
     }
     sync_folder(&objects)?;
@@ -182,12 +183,16 @@ fn make_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         make_folder(parent)?;
     }
-    std::fs::create_dir(path).or_else(exists_is_fine)?;
+    create_folder(path)?;
     sync_parent(path)
 }
 
-fn exists_is_fine(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+/// Nobody but the node's user and group may look into it: bytes leave through the registry's access rules only.
+fn create_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o750).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +30,7 @@ impl TempFolder {
     pub(super) fn create(&self) -> io::Result<TempFile> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{}-{number}", self.owner));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).open(&path)?;
         Ok(TempFile { file, path, is_linked: true })
     }
 }
@@ -166,5 +166,42 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Rename = fn(&Path, &Path) -> io::Result<()>;
+
+    #[test]
+    fn neither_way_to_rename_replaces_a_file() {
+        for rename in [rename_new as Rename, link_new] {
+            let folder = tempfile::tempdir().unwrap();
+            let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+            std::fs::write(&from, "first").unwrap();
+            rename(&from, &to).unwrap();
+            assert!(!from.exists(), "it has two names");
+            std::fs::write(&from, "second").unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(&to).unwrap(), b"first");
+            assert_eq!(std::fs::read(&from).unwrap(), b"second");
+        }
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_swept_is_not_taken_for_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let (owner, lock) = take_lock(folder.path()).unwrap();
+        let path = lock_path(folder.path(), &owner);
+        assert!(is_same_file(&lock, &path).unwrap());
+        assert!(lock_of_dead(&path).unwrap().is_none(), "the owner lives");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_same_file(&lock, &path).unwrap());
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_same_file(&lock, &path).unwrap(), "another file of that name");
+        drop(lock);
+        assert!(lock_of_dead(&path).unwrap().is_some());
     }
 }
