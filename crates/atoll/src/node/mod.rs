@@ -1,8 +1,60 @@
-//! The composition root: a node of its parts.
+//! The composition root: the only place that names concrete parts together. [`run`] reads as the boot checklist.
+
+mod gauges;
+mod group;
+mod health;
+mod listeners;
+mod parts;
+mod peers;
+mod registration;
+mod servers;
+mod signals;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use atoll_telemetry::TelemetryOptions;
 
 use crate::config::NodeConfig;
+use parts::Node;
+
+/// How long the parts may take to end, together.
+const STOP_WAIT: Duration = Duration::from_secs(8);
+/// How long the runtime may take to end its last blocking work.
+const RUNTIME_END_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a node until it is told to end.
 pub(crate) fn run(config: NodeConfig) -> anyhow::Result<()> {
-    anyhow::bail!("cannot serve {}: the node is not part of this build yet", config.node.name)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let telemetry = {
+        // The exporter's channel belongs to the runtime.
+        let _in_runtime = runtime.enter();
+        atoll_telemetry::init(&telemetry_options(&config))?
+    };
+    let ended = runtime.block_on(serve(config));
+    if let Err(error) = &ended {
+        tracing::error!(error = format!("{error:#}"), "the node ends");
+    }
+    telemetry.shutdown();
+    runtime.shutdown_timeout(RUNTIME_END_WAIT);
+    ended
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let mut node = Node::start(config).await?;
+    let ended = node.ended().await;
+    if tokio::time::timeout(STOP_WAIT, node.stop()).await.is_err() {
+        tracing::warn!("not all parts have ended in time; what was acknowledged is on the disk");
+    }
+    ended
+}
+
+fn telemetry_options(config: &NodeConfig) -> TelemetryOptions {
+    TelemetryOptions {
+        filter: config.telemetry.filter.clone(),
+        format: config.telemetry.format,
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        instance: config.node.name.to_string(),
+        region: config.node.region.to_string(),
+    }
 }

@@ -1,0 +1,79 @@
+//! State of the node that is read when metrics are scraped.
+
+use std::sync::Arc;
+
+use atoll_consensus::Group;
+use atoll_metadata::read;
+use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
+use atoll_telemetry::{Sample, SampleKind, Source, names};
+
+/// Mode, staleness and lag, from the node's own view.
+pub(crate) struct NodeGauges {
+    metadata: Arc<dyn MetadataGroup>,
+    group: Group,
+}
+
+impl NodeGauges {
+    pub(crate) fn new(metadata: Arc<dyn MetadataGroup>, group: Group) -> Self {
+        Self { metadata, group }
+    }
+
+    fn raft(&self) -> Vec<Sample> {
+        let status = self.group.status();
+        vec![
+            gauge(names::RAFT_LEADER, "1 if this node leads the group", f64::from(status.leader == Some(status.node))),
+            gauge(names::RAFT_TERM, "The Raft term", status.term as f64),
+            gauge(names::RAFT_LAST_LOG_INDEX, "The newest entry in this node's log", status.last_log.0 as f64),
+        ]
+    }
+
+    fn freshness(&self) -> Vec<Sample> {
+        let now = self.metadata.freshness();
+        let mut samples = vec![
+            gauge(names::MODE_READ_WRITE, "1 if the node takes writes", f64::from(now.mode == Mode::ReadWrite)),
+            gauge(names::APPLIED_REVISION, "The newest revision applied at this node", now.applied.0 as f64),
+        ];
+        if let Some(staleness) = now.staleness {
+            let help = "How old this node's view may be; absent while unknown";
+            samples.push(gauge(names::STALENESS_SECONDS, help, staleness.as_secs_f64()));
+        }
+        samples
+    }
+
+    fn lag(&self) -> Result<Vec<Sample>, atoll_metadata::KvError> {
+        let (now_ms, lags) = self.metadata.read(|kv| {
+            let regions = read::regions(kv)?;
+            let lags = regions.into_iter().map(|r| Ok((read::lag(kv, &r.region)?, r.region)));
+            Ok((read::last_time_ms(kv)?, lags.collect::<Result<Vec<_>, atoll_metadata::KvError>>()?))
+        })?;
+        let of = |name, help, value: &dyn Fn(&read::Lag) -> f64| -> Vec<Sample> {
+            lags.iter().map(|(lag, region)| labelled(name, help, region.as_str(), value(lag))).collect()
+        };
+        let age = |lag: &read::Lag| lag.oldest_since_ms.map_or(0.0, |s| now_ms.saturating_sub(s) as f64 / 1000.0);
+        Ok([
+            of(names::REPLICATION_LAG_BLOBS, "Blobs that a region wants and does not have", &|l| l.blobs as f64),
+            of(names::REPLICATION_LAG_BYTES, "Bytes that a region wants and does not have", &|l| l.bytes as f64),
+            of(names::REPLICATION_LAG_OLDEST_SECONDS, "Age of the oldest blob that a region wants", &age),
+        ]
+        .concat())
+    }
+}
+
+impl Source for NodeGauges {
+    fn samples(&self) -> Vec<Sample> {
+        let mut samples = [self.freshness(), self.raft()].concat();
+        match self.lag() {
+            Ok(lag) => samples.extend(lag),
+            Err(error) => tracing::warn!(%error, "lag is missing from this scrape"),
+        }
+        samples
+    }
+}
+
+fn gauge(name: &'static str, help: &'static str, value: f64) -> Sample {
+    Sample { name, help, kind: SampleKind::Gauge, labels: Vec::new(), value }
+}
+
+fn labelled(name: &'static str, help: &'static str, region: &str, value: f64) -> Sample {
+    Sample { labels: vec![("region", region.to_owned())], ..gauge(name, help, value) }
+}
