@@ -1,17 +1,24 @@
 //! Upload sessions.
 
+use std::time::Duration;
+
 use atoll_auth::{Pull, Push};
-use atoll_registry::{Linked, Owner, RegistryError, SessionId, UploadStatus};
-use atoll_types::{Algorithm, Digest, RepositoryName};
+use atoll_registry::{Consistency, Linked, Owner, ReadOptions, RegistryError, SessionId, UploadStatus};
+use atoll_types::{Algorithm, Digest, RepositoryName, Revision};
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
+use tokio::time::Instant;
 
 use super::{Answer, Ask, created, empty, set};
 use crate::ApiError;
 use crate::body::RequestBody;
-use crate::headers::{ATOLL_FORWARDED_BY, DOCKER_UPLOAD_UUID, InvalidHeader, OCI_CHUNK_MIN_LENGTH};
+use crate::headers::{
+    ATOLL_FORWARDED_BY, ATOLL_REVISION, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, InvalidHeader, OCI_CHUNK_MIN_LENGTH,
+};
 use crate::range::parse_chunk;
 
+/// How long an acknowledged write waits for this node to apply it.
+const APPLY_WAIT: Duration = Duration::from_secs(1);
 /// Every chunk but the empty one is taken.
 const CHUNK_BYTES_MIN: &str = "1";
 
@@ -93,10 +100,26 @@ pub(super) async fn session(ask: &Ask, name: RepositoryName, session: String, bo
         Owner::Here(id) => here(ask, name, id, body).await,
         Owner::Node { node, .. } if !ask.parts.headers.contains_key(ATOLL_FORWARDED_BY) => {
             let address = ask.app.peers.http_address(node).ok_or_else(unknown)?;
-            ask.app.forwarder.send((node, &address), &ask.identity.address, &ask.parts, body).await
+            let answer = ask.app.forwarder.send((node, &address), &ask.identity.address, &ask.parts, body).await?;
+            catch_up(ask, &name, answer.headers()).await;
+            Ok(answer)
         }
         // A request goes over one hop at most: who forwards it knows the owner.
         Owner::Node { .. } | Owner::Invalid => Err(unknown().into()),
+    }
+}
+
+/// A blob that was acknowledged through this node is to be seen at this node: its revision is waited for, within the
+/// bound that holds for every write.
+async fn catch_up(ask: &Ask, name: &RepositoryName, answer: &HeaderMap) {
+    let text = |header| answer.get(header).and_then(|v| v.to_str().ok());
+    let revision = text(ATOLL_REVISION).and_then(|r| r.parse().ok()).map(Revision);
+    let digest = text(DOCKER_CONTENT_DIGEST).and_then(|d| d.parse::<Digest>().ok());
+    let (Some(_), Some(digest), Ok(access)) = (revision, digest, ask.access::<Pull>(name)) else { return };
+    let deadline = Instant::now() + APPLY_WAIT;
+    let options = ReadOptions { consistency: Consistency::Default, min_revision: revision, deadline };
+    if let Err(error) = ask.app.registry.head_blob(&access, &digest, &options).await {
+        tracing::debug!(%error, "this node has not yet applied an upload that its owner acknowledged");
     }
 }
 

@@ -40,10 +40,12 @@ impl PeerDirectory for Peers {
     }
 }
 
-struct Fit;
+/// Panics when it is not sound.
+struct Fit(bool);
 
 impl Health for Fit {
     fn ready(&self) -> Readiness {
+        assert!(self.0, "a bug in the check");
         Readiness { pulls: Ok(()), pushes: Err("no quorum is in reach".to_owned()) }
     }
 }
@@ -63,8 +65,13 @@ pub(crate) fn config(node: u64) -> HttpConfig {
 
 /// The parts of a node, put together.
 pub(crate) fn app(config: HttpConfig, registry: Arc<Registry>, peers: Peers) -> Arc<App> {
-    let metrics = Arc::new(Metrics::new());
-    App::new(config, registry, Arc::new(OpenAuthorizer), Arc::new(peers), Arc::new(Fit), metrics)
+    App::new(config, registry, Arc::new(OpenAuthorizer), Arc::new(peers), Arc::new(Fit(true)), Arc::default())
+}
+
+/// A node with a bug: its readiness panics.
+pub(crate) fn buggy_app(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Arc<App> {
+    let peers = Arc::new(Peers::default());
+    App::new(config(1), registry, Arc::new(OpenAuthorizer), peers, Arc::new(Fit(false)), metrics)
 }
 
 /// A node that serves a registry on a listener.
