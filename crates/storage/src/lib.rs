@@ -8,6 +8,8 @@
 mod durable;
 mod error;
 mod folder;
+#[cfg(test)]
+mod kill_tests;
 mod log;
 mod snapshot;
 mod state;

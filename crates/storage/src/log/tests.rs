@@ -340,6 +340,9 @@ fn readers_see_one_moment_of_the_log() {
             // Now and then far back, into what is in the database already.
             next = if round % 10 == 9 { next - 12 } else { next + 7 - round % 5 };
             log.truncate_from(next, ignore()).expect("queued");
+            if round % 3 == 2 {
+                log.flush().expect("written"); // so that readers find both queued and written entries
+            }
             if round % 50 == 49 {
                 log.purge_to(next.saturating_sub(30), vec![1], ignore()).expect("queued");
             }

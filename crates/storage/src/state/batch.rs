@@ -10,6 +10,9 @@ use super::db::{Db, Position};
 use super::view::StateView;
 use crate::error::{Result, StorageError};
 
+/// What a batch leads to: one write batch, how far the state has come then, and revision and state hash after each entry.
+type Finished = (WriteBatch, Position, Vec<(u64, u128)>);
+
 /// Entries that are being applied, and become visible together with how far the state has come.
 pub struct StateBatch<'a> {
     kv: BatchKv<'a>,
@@ -54,8 +57,7 @@ impl<'a> StateBatch<'a> {
         self.kv.bytes
     }
 
-    /// One write batch of it all, the position it leads to, and the hashes on the way.
-    pub(super) fn finish(self, db: &Db) -> Result<(WriteBatch, Position, Vec<(u64, u128)>)> {
+    pub(super) fn finish(self, db: &Db) -> Result<Finished> {
         self.kv.check()?;
         if self.kv.hash_delta != 0 {
             return Err(StorageError::OutOfOrder("an entry changed the state and was not ended".to_owned()));

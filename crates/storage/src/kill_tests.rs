@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
+use crate::{DataFolder, FolderIdentity, LogEntry, LogStore, Resources, StateStore};
 use atoll_metadata::{Family, Kv};
-use atoll_storage::{DataFolder, FolderIdentity, LogEntry, LogStore, Resources, StateStore};
 use atoll_types::NodeId;
 
 const FOLDER: &str = "ATOLL_TEST_KILL_FOLDER";
@@ -100,7 +100,7 @@ fn what_was_acknowledged_survives_a_kill() {
 /// Runs the writer until it has told an index, kills it, and returns the last index that it told.
 fn run_and_kill(path: &Path, until: u64) -> u64 {
     let mut writer = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "writer", "--ignored", "--nocapture"])
+        .args(["--exact", "kill_tests::writer", "--ignored", "--nocapture"])
         .env(FOLDER, path)
         .stdout(Stdio::piped())
         .spawn()
