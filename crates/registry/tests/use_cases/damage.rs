@@ -1,0 +1,115 @@
+//! Copies that are bad, missing, or out of reach: no client gets a wrong byte, and none an error while any copy is in
+//! reach.
+
+use crate::support::{REPOSITORY, World, access, collect, content, eventually, options};
+use atoll_blobstore::{BlobStore as _, StoreError};
+use atoll_registry::RegistryError;
+use atoll_types::Digest;
+use bytes::Bytes;
+
+const BLOCK: usize = 256 << 10;
+
+/// A blob of some blocks, with a copy in both regions.
+async fn everywhere(world: &World) -> (Bytes, Digest) {
+    let blob = content(5 * BLOCK + 77, 7);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    world.copy_to(&world.eu, &blob).await;
+    let digest = Digest::sha256(&blob);
+    (blob, digest)
+}
+
+#[tokio::test]
+async fn every_range_is_what_it_should_be() {
+    let world = World::new();
+    let blob = content(3 * BLOCK + 5, 3);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    for region in [&world.us, &world.eu] {
+        let handle = region.registry.open_blob(&access(REPOSITORY), &digest, &options()).await.unwrap();
+        let end = blob.len();
+        for range in [0..0, 0..1, 0..end, end - 1..end, end..end, BLOCK - 1..BLOCK + 1, BLOCK..2 * BLOCK, 5..end - 5] {
+            let asked = range.start as u64..range.end as u64;
+            let got = collect(region.registry.read_blob(&handle, asked).await.unwrap()).await.unwrap();
+            assert!(got == blob[range.clone()], "{range:?}");
+        }
+        assert!(region.registry.read_blob(&handle, 0..end as u64 + 1).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_corrupt_in_the_middle_is_continued_from_another_region() {
+    for (byte, reads) in [(0, 1), (2 * BLOCK + 9, 1), (5 * BLOCK + 70, 1)] {
+        let world = World::new();
+        let (blob, digest) = everywhere(&world).await;
+        let bad = world.copy(&world.us, &digest).unwrap();
+        assert!(world.us.store.flip_bit(&bad, byte as u64, 3));
+        assert!(world.us.blob(&digest).await.unwrap() == blob, "the client does not notice");
+        assert_eq!(world.us.others.reads(), reads);
+        eventually("the bad copy is dropped", async || world.copy(&world.us, &digest).is_none()).await;
+        let good = world.copy_to(&world.us, &blob).await;
+        assert!(world.us.blob(&digest).await.unwrap() == blob);
+        assert_eq!((world.us.others.reads(), world.copy(&world.us, &digest)), (reads, Some(good)), "healed");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_missing_or_short_is_read_elsewhere_and_dropped() {
+    for short in [false, true] {
+        let world = World::new();
+        let (blob, digest) = everywhere(&world).await;
+        let object = world.copy(&world.us, &digest).unwrap();
+        if short {
+            assert!(world.us.store.truncate(&object, BLOCK as u64 + 1));
+        } else {
+            world.us.store.delete(&object).await.unwrap();
+        }
+        assert!(world.us.blob(&digest).await.unwrap() == blob);
+        eventually("it is dropped", async || world.copy(&world.us, &digest).is_none()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_copy_is_not_dropped_and_no_wrong_byte_leaves_it() {
+    let world = World::new();
+    let blob = content(3 * BLOCK, 5);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    let object = world.copy(&world.us, &digest).unwrap();
+    assert!(world.us.store.flip_bit(&object, BLOCK as u64 + 1, 0));
+    let handle = world.us.registry.open_blob(&access(REPOSITORY), &digest, &options()).await.unwrap();
+    let stream = world.us.registry.read_blob(&handle, 0..blob.len() as u64).await.unwrap();
+    assert!(matches!(collect(stream).await, Err(StoreError::Unavailable(_))), "it ends before the bad block");
+    let good = world.us.registry.read_blob(&handle, 2 * BLOCK as u64..3 * BLOCK as u64).await.unwrap();
+    assert!(collect(good).await.unwrap() == blob[2 * BLOCK..], "what is good is served");
+    assert_eq!(world.copy(&world.us, &digest), Some(object));
+}
+
+#[tokio::test]
+async fn a_blob_that_is_out_of_reach_is_said_to_be_elsewhere() {
+    let world = World::new();
+    let blob = content(100, 1);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    world.eu.others.set_unreachable(true);
+    for cut_off in [false, true] {
+        world.eu.node.cut_off(cut_off);
+        let refused = world.eu.blob(&digest).await;
+        let Err(RegistryError::Elsewhere { regions, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(regions, std::slice::from_ref(&world.us.name));
+    }
+    world.eu.others.set_unreachable(false);
+    assert_eq!(world.eu.blob(&digest).await.unwrap(), blob, "read-only, but in reach");
+}
+
+#[tokio::test]
+async fn a_copy_that_a_barrier_shows_is_used() {
+    let world = World::new();
+    let blob = content(100, 2);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    world.eu.node.lag();
+    world.eu.others.set_unreachable(true);
+    world.copy_to(&world.eu, &blob).await;
+    assert_eq!(world.eu.blob(&digest).await.unwrap(), blob);
+    assert_eq!(world.eu.node.barriers(), 1);
+}
