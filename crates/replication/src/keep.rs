@@ -10,11 +10,19 @@ use atoll_types::{Digest, ObjectName};
 use crate::LocalNode;
 use crate::record::{RecordError, Recorder, is_recorded};
 
+/// Other regions sent bytes of another digest.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the bytes that came have digest {actual}, not {expected}")]
+pub(crate) struct WrongDigest {
+    pub(crate) expected: Digest,
+    pub(crate) actual: Digest,
+}
+
 /// Why a blob was not kept.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum KeepError {
-    #[error("the bytes that came have digest {actual}, not {expected}")]
-    Digest { expected: Digest, actual: Digest },
+    #[error(transparent)]
+    Digest(Box<WrongDigest>),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -55,7 +63,9 @@ impl Keeper {
     pub(crate) async fn finish(&self, writer: VerifyingWriter, digest: &Digest) -> Result<Kept, KeepError> {
         let finished = match writer.finish(digest).await {
             Ok(finished) => finished,
-            Err(WriteError::DigestMismatch { expected, actual }) => return Err(KeepError::Digest { expected, actual }),
+            Err(WriteError::DigestMismatch { expected, actual }) => {
+                return Err(KeepError::Digest(Box::new(WrongDigest { expected, actual })));
+            }
             Err(WriteError::Store(error)) => return Err(error.into()),
         };
         let copy = CopyItem { digest: *digest, size: finished.size, object: finished.object };

@@ -25,10 +25,10 @@ pub struct LocalNode {
 pub struct PeerOptions {
     /// Longest wait for a TCP connection.
     pub connect_timeout: Duration,
-    /// Longest wait for a source to say that it has a blob, on the first attempt; later attempts wait longer.
+    /// Longest silence of a source that is to say that it has a blob, on the first attempt; later attempts wait longer.
+    /// A source that sends anything at all is not silent.
     pub answer_timeout: Duration,
-    /// Longest wait for each block, on the first attempt; later attempts wait longer, so that a slow link
-    /// gets there too.
+    /// Longest silence of a source in mid-stream, on the first attempt; later attempts wait longer.
     pub stall_timeout: Duration,
     /// How long the nearest source may take before the next one is asked as well.
     pub hedge_after: Duration,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::fetch::FetchError;
+use crate::keep::WrongDigest;
 use crate::source::{Patience, PeerSources, Transfer};
 
 /// Reads a range in order. The last block of a whole blob is held back until the digest is proved.
@@ -58,6 +59,6 @@ impl DirectReader {
     fn prove(&mut self) -> Result<(), FetchError> {
         let Some(actual) = self.hasher.take().map(Hasher::finish) else { return Ok(()) };
         let expected = self.digest;
-        if actual == expected { Ok(()) } else { Err(FetchError::Digest { expected, actual }) }
+        if actual == expected { Ok(()) } else { Err(FetchError::Digest(Box::new(WrongDigest { expected, actual }))) }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::map::{BlockMap, ReaderId, Segment};
 use super::spool::Spool;
-use crate::keep::Kept;
+use crate::keep::{Kept, WrongDigest};
 use crate::source::{Block, TransferError};
 
 /// Why a fetch ended without the blob.
@@ -21,8 +21,8 @@ use crate::source::{Block, TransferError};
 pub(crate) enum FetchError {
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    #[error("other regions sent bytes with digest {actual} for blob {expected}")]
-    Digest { expected: Digest, actual: Digest },
+    #[error(transparent)]
+    Digest(Box<WrongDigest>),
     #[error("what has arrived cannot be kept for its readers: {0}; see to the node's disk")]
     Spool(String),
     #[error("the node is stopping")]

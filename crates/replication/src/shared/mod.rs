@@ -4,8 +4,10 @@ mod direct;
 mod fetch;
 mod map;
 mod pool;
+mod read;
 mod reader;
 mod spool;
 mod verify;
 
-pub(crate) use pool::{FetchPool, PoolError, ReadThroughPool};
+pub(crate) use pool::{FetchPool, PoolError};
+pub(crate) use read::ReadThroughPool;

@@ -3,27 +3,18 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use atoll_blobstore::{ByteStream, StoreError};
-use atoll_metadata::read;
-use atoll_registry::{MetadataGroupExt, Mode, ReadThrough, ReadThroughError};
-use atoll_types::{Digest, NodeId, RegionId};
-use bytes::Bytes;
-use futures::{StreamExt, stream};
+use atoll_types::{Digest, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::direct::DirectReader;
 use super::fetch::{FetchError, SharedFetch, Status};
 use super::map::Segment;
-use super::reader::SharedReader;
 use super::spool::{Budget, Spool, prepare};
 use super::verify::verify;
 use crate::ReadThroughOptions;
@@ -32,10 +23,6 @@ use crate::source::{Patience, PeerSources, Transfer, TransferError};
 
 /// Most blobs whose bad sources are remembered.
 const SUSPECTS_MAX: usize = 1_024;
-/// How often a client that has got nothing yet is given another source after a wrong digest.
-const STARTS_MAX: u32 = 3;
-/// Longest wait of a client for a stream of its own.
-const STREAM_WAIT: Duration = Duration::from_secs(2);
 
 /// Why the fetcher has no copy.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -52,14 +39,14 @@ pub(crate) enum PoolError {
 
 /// All blobs on their way to this node, one fetch for each.
 pub(crate) struct FetchPool {
-    sources: Arc<PeerSources>,
+    pub(super) sources: Arc<PeerSources>,
     keeper: Keeper,
     options: ReadThroughOptions,
     memory: Arc<Budget>,
     disk: Arc<Budget>,
     fetches: Mutex<HashMap<Digest, Arc<SharedFetch>>>,
     /// Streams from other regions, and those of them that no reader waits for.
-    streams: Arc<Semaphore>,
+    pub(super) streams: Arc<Semaphore>,
     background: Arc<Semaphore>,
     /// Sources that contributed to bytes of a wrong digest.
     suspects: Mutex<HashMap<Digest, Vec<NodeId>>>,
@@ -122,14 +109,14 @@ impl FetchPool {
             }
         }
         let kept = self.keeper.finish(writer, &digest).await;
-        if matches!(kept, Err(KeepError::Digest { .. })) {
+        if matches!(kept, Err(KeepError::Digest(_))) {
             self.suspect(digest, contributors);
         }
         Ok(kept.map(|_| ())?)
     }
 
     /// Joins the one fetch of a blob, or starts it. `join` runs while the fetch cannot end.
-    async fn shared<T>(
+    pub(super) async fn shared<T>(
         self: &Arc<Self>,
         digest: Digest,
         size: u64,
@@ -209,7 +196,7 @@ impl FetchPool {
     fn forget(&self, fetch: &Arc<SharedFetch>) {
         remove(&mut self.fetches.lock(), fetch);
         // Bytes of a wrong digest: whoever sent them is asked last from now on.
-        if let Err(FetchError::Digest { .. }) = fetch.result() {
+        if let Err(FetchError::Digest(_)) = fetch.result() {
             self.suspect(fetch.digest, fetch.contributors());
         }
     }
@@ -245,37 +232,6 @@ impl FetchPool {
         known.sort_unstable();
         known.dedup();
     }
-
-    /// Opens a range and waits for its first bytes.
-    async fn start(self: &Arc<Self>, digest: &Digest, range: Range<u64>) -> Result<ByteStream, StartError> {
-        let located = self.sources.locate(digest)?.ok_or(TransferError::Unknown(*digest)).map_err(FetchError::from)?;
-        let size = located.size;
-        if range.is_empty() || range.end > size {
-            return Ok(stream::empty().boxed());
-        }
-        let (regions, here) = (located.regions, located.here);
-        let keep = !here && self.sources.metadata.freshness().mode == Mode::ReadWrite;
-        let complete = keep && !self.is_paused()?;
-        let join = |fetch: &Arc<SharedFetch>| SharedReader::new(fetch.clone(), range.clone(), keep, complete);
-        let reader = match self.shared(*digest, size, join).await {
-            Shared::Joined(reader) => Reader::Shared(reader),
-            Shared::NoRoom => Reader::Direct(Box::new(self.direct(*digest, size, range.clone()).await?)),
-            Shared::Busy => return Err(StartError::Busy),
-        };
-        first_bytes(reader).await.map_err(|error| StartError::Fetch { error, regions })
-    }
-
-    async fn direct(&self, digest: Digest, size: u64, range: Range<u64>) -> Result<DirectReader, StartError> {
-        match timeout(STREAM_WAIT, self.streams.clone().acquire_owned()).await {
-            Ok(Ok(stream)) => Ok(DirectReader::new(self.sources.clone(), digest, size, range, stream)),
-            Ok(Err(_)) | Err(_) => Err(StartError::Busy),
-        }
-    }
-
-    fn is_paused(&self) -> Result<bool, StartError> {
-        let region = &self.sources.local.region;
-        Ok(self.sources.metadata.read(|kv| read::region(kv, region))?.is_none_or(|r| r.paused))
-    }
 }
 
 /// A run of blocks that is on its way for as long as this lives.
@@ -291,76 +247,10 @@ impl Drop for Claim {
 }
 
 /// What came of joining.
-enum Shared<T> {
+pub(super) enum Shared<T> {
     Joined(T),
     NoRoom,
     Busy,
-}
-
-/// Why a client gets no first bytes.
-#[derive(Debug)]
-enum StartError {
-    Fetch { error: FetchError, regions: Vec<RegionId> },
-    View(atoll_metadata::KvError),
-    Busy,
-}
-
-impl From<atoll_metadata::KvError> for StartError {
-    fn from(error: atoll_metadata::KvError) -> Self {
-        Self::View(error)
-    }
-}
-
-impl From<FetchError> for StartError {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch { error, regions: Vec::new() }
-    }
-}
-
-enum Reader {
-    Shared(SharedReader),
-    Direct(Box<DirectReader>),
-}
-
-impl Reader {
-    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        match self {
-            Self::Shared(reader) => reader.next().await,
-            Self::Direct(reader) => reader.next().await,
-        }
-    }
-}
-
-async fn first_bytes(mut reader: Reader) -> Result<ByteStream, FetchError> {
-    let first = reader.next().await?;
-    let rest = stream::try_unfold(reader, |mut reader| async move {
-        let next = reader.next().await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        Ok(next.map(|bytes| (bytes, reader)))
-    });
-    Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
-}
-
-/// The pool as the registry's port.
-pub(crate) struct ReadThroughPool(pub(crate) Arc<FetchPool>);
-
-#[async_trait::async_trait]
-impl ReadThrough for ReadThroughPool {
-    async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
-        let mut starts = 0;
-        loop {
-            starts += 1;
-            match self.0.start(digest, range.clone()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(StartError::Fetch { error: FetchError::Digest { .. }, .. }) if starts < STARTS_MAX => {}
-                Err(StartError::Fetch { error, regions }) => {
-                    tracing::warn!(%digest, %error, "a blob that is elsewhere cannot be read");
-                    return Err(ReadThroughError::Unreachable(regions));
-                }
-                Err(StartError::View(error)) => return Err(error.into()),
-                Err(StartError::Busy) => return Err(ReadThroughError::Busy),
-            }
-        }
-    }
 }
 
 fn remove(fetches: &mut HashMap<Digest, Arc<SharedFetch>>, fetch: &Arc<SharedFetch>) {

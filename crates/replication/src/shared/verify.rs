@@ -8,14 +8,14 @@ use atoll_types::{Digest, Hasher};
 use bytes::Bytes;
 
 use super::fetch::{FetchError, SharedFetch};
-use crate::keep::{KeepError, Keeper};
+use crate::keep::{KeepError, Keeper, WrongDigest};
 
 /// Where the bytes go in order.
 enum Sink {
     /// Nowhere: they are only hashed.
-    Hash(Hasher),
+    Hash(Box<Hasher>),
     /// Into the store, which hashes them too.
-    Store(VerifyingWriter),
+    Store(Box<VerifyingWriter>),
 }
 
 impl Sink {
@@ -29,7 +29,7 @@ impl Sink {
 
     fn digest(&self) -> Digest {
         match self {
-            Self::Hash(hasher) => hasher.clone().finish(),
+            Self::Hash(hasher) => Hasher::clone(hasher).finish(),
             Self::Store(writer) => writer.digest_so_far(),
         }
     }
@@ -99,9 +99,9 @@ async fn pass(fetch: &SharedFetch, keeper: &Keeper) -> Result<Pass, PassError> {
 
 async fn begin(fetch: &SharedFetch, keeper: &Keeper, keep: bool) -> Result<Sink, KeepError> {
     if keep {
-        Ok(Sink::Store(keeper.begin(&fetch.digest).await?))
+        Ok(Sink::Store(Box::new(keeper.begin(&fetch.digest).await?)))
     } else {
-        Ok(Sink::Hash(fetch.digest.algorithm().hasher()))
+        Ok(Sink::Hash(Box::new(fetch.digest.algorithm().hasher())))
     }
 }
 
@@ -109,12 +109,12 @@ async fn begin(fetch: &SharedFetch, keeper: &Keeper, keep: bool) -> Result<Sink,
 async fn conclude(fetch: &SharedFetch, keeper: &Keeper, sink: Sink) -> bool {
     let actual = sink.digest();
     if actual != fetch.digest {
-        fetch.fail(FetchError::Digest { expected: fetch.digest, actual });
+        fetch.fail(FetchError::Digest(Box::new(WrongDigest { expected: fetch.digest, actual })));
         return false;
     }
     fetch.set_verified();
     if let Sink::Store(writer) = sink {
-        let kept = keeper.finish(writer, &fetch.digest).await;
+        let kept = keeper.finish(*writer, &fetch.digest).await;
         fetch.set_kept(kept.map_err(|error| error.to_string()));
     }
     true

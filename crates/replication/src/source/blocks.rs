@@ -7,7 +7,6 @@ use std::time::Duration;
 use atoll_proto::replication::{BLOCK_BYTES, ClusterIdentity, FetchBlob, v1};
 use atoll_types::Digest;
 use bytes::Bytes;
-use tokio::time::timeout;
 use tonic::{Code, Streaming};
 
 use super::peer::Peer;
@@ -29,7 +28,7 @@ impl Block {
 /// Why a source did not send what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SourceError {
-    #[error("{peer} did not answer within {} ms", .after.as_millis())]
+    #[error("{peer} sent nothing for {} ms", .after.as_millis())]
     Silent { peer: String, after: Duration },
     #[error("{peer} failed: {detail}")]
     Failed { peer: String, detail: String },
@@ -74,8 +73,8 @@ impl BlockStream {
     /// it is on its way for a while.
     pub(crate) async fn open(peer: Arc<Peer>, ask: Ask) -> Result<Self, SourceError> {
         let limit = ask.answer_timeout;
-        let opened = timeout(limit, Self::start(&peer, &ask)).await;
-        let opened = opened.unwrap_or_else(|_| Err(SourceError::Silent { peer: peer.to_string(), after: limit }));
+        let opened = peer.while_alive(limit, Self::start(&peer, &ask)).await;
+        let opened = opened.unwrap_or_else(|| Err(SourceError::Silent { peer: peer.to_string(), after: limit }));
         match &opened {
             Ok(_) => peer.answered(),
             Err(error) if !error.is_of_the_copy() => peer.failed(),
@@ -113,9 +112,9 @@ impl BlockStream {
             return Ok(None);
         }
         let limit = self.stall_timeout;
-        let received = timeout(limit, self.receive()).await;
-        let received =
-            received.unwrap_or_else(|_| Err(SourceError::Silent { peer: self.peer.to_string(), after: limit }));
+        let peer = self.peer.clone();
+        let received = peer.while_alive(limit, self.receive()).await;
+        let received = received.unwrap_or_else(|| Err(SourceError::Silent { peer: peer.to_string(), after: limit }));
         match received {
             Ok(block) => {
                 self.peer.pace(block.data.len()).await;

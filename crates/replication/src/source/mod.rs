@@ -1,6 +1,7 @@
 //! The other regions as sources of blobs: who they are, how near, and streams of checked blocks from them.
 
 mod blocks;
+mod connector;
 mod peer;
 mod peers;
 mod transfer;

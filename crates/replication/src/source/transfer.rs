@@ -7,7 +7,7 @@ use std::time::Duration;
 use atoll_metadata::KvError;
 use atoll_types::{Digest, NodeId, RegionId};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use super::blocks::{Ask, Block, BlockStream, SourceError};
 use super::peer::Peer;
@@ -18,15 +18,13 @@ use super::peers::PeerSources;
 pub(crate) struct Patience {
     /// How often all sources are tried without a block in between.
     pub(crate) rounds: u32,
-    /// Longest time of a round in which no source answers.
-    pub(crate) round_max: Duration,
 }
 
 impl Patience {
     /// For a client that has no status yet: it can go elsewhere.
-    pub(crate) const START: Self = Self { rounds: 1, round_max: Duration::from_secs(2) };
+    pub(crate) const START: Self = Self { rounds: 1 };
     /// For a client that is in the middle of a body: it can only start again.
-    pub(crate) const MIDDLE: Self = Self { rounds: 6, round_max: Duration::from_secs(10) };
+    pub(crate) const MIDDLE: Self = Self { rounds: 6 };
 }
 
 /// Longest wait between two rounds.
@@ -168,14 +166,12 @@ impl Transfer {
             self.regions = located.regions;
             self.sources_seen = u32::try_from(located.peers.len()).unwrap_or(u32::MAX / 2);
             let peers = self.acceptable(located.peers);
-            let limit = Instant::now() + self.patience.round_max;
-            match timeout_at(limit, self.open_nearest(peers)).await {
-                Ok(Ok(stream)) => {
+            match self.open_nearest(peers).await {
+                Ok(stream) => {
                     self.current = Some(stream);
                     return Ok(());
                 }
-                Ok(Err(detail)) => self.last_error = detail,
-                Err(_) => self.last_error = format!("no block within {} ms", self.patience.round_max.as_millis()),
+                Err(detail) => self.last_error = detail,
             }
             self.round += 1;
             if self.round >= self.patience.rounds {

@@ -205,3 +205,21 @@ async fn a_source_whose_copy_is_gone_says_so_and_fetches_it_again() {
         assert!(node.stored(&digest, bytes.len()).await == bytes);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_link_that_many_share_is_not_taken_for_a_silent_one() {
+    let mut setup = Setup { bytes_per_ms: 1_000, ..Setup::default() };
+    // Each of eight blocks at once takes two seconds over a link of 1 MB/s.
+    setup.peers.answer_timeout = Duration::from_millis(300);
+    setup.peers.stall_timeout = Duration::from_millis(300);
+    let (group, nodes) = three(&setup, &["eu-west", "ap-south"]).await;
+    let total = 8 * 600_000;
+    for i in 0..8 {
+        nodes[0].push(&group, &random_bytes(300 + i, 600_000)).await;
+    }
+    let before = nodes[0].link.crossed();
+    pause(&nodes[0], "ap-south", false).await;
+    eventually("all has come", || nodes[2].lag().blobs == 0).await;
+    let used = nodes[0].link.crossed() - before;
+    assert!(used < total * 11 / 10, "{used} bytes crossed for {total}: some were fetched again");
+}

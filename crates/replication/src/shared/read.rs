@@ -1,0 +1,141 @@
+//! The pool as the registry's port: a client's range, from its first bytes on.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_blobstore::{ByteStream, StoreError};
+use atoll_metadata::{KvError, read};
+use atoll_registry::{MetadataGroupExt, Mode, ReadThrough, ReadThroughError};
+use atoll_types::{Digest, RegionId};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use tokio::time::{Instant, timeout};
+
+use super::direct::DirectReader;
+use super::fetch::{FetchError, SharedFetch};
+use super::pool::{FetchPool, Shared};
+use super::reader::SharedReader;
+use crate::source::TransferError;
+
+/// How often a client that has got nothing yet is started again: after a wrong digest, or when a barrier shows that
+/// the blob is elsewhere by now.
+const STARTS_MAX: u32 = 3;
+/// Longest wait of a client for a stream of its own.
+const STREAM_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait for a barrier when no source has the blob.
+const BARRIER_WAIT: Duration = Duration::from_secs(1);
+
+/// The pool as the registry's port.
+pub(crate) struct ReadThroughPool(pub(crate) Arc<FetchPool>);
+
+#[async_trait::async_trait]
+impl ReadThrough for ReadThroughPool {
+    async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        let mut starts = 0;
+        loop {
+            starts += 1;
+            match self.start(digest, range.clone()).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(StartError::Fetch { error: FetchError::Digest(_), .. }) if starts < STARTS_MAX => {}
+                Err(StartError::Fetch { error: FetchError::Transfer(_), regions })
+                    if starts < STARTS_MAX && self.has_moved(digest, &regions).await => {}
+                Err(StartError::Fetch { error, regions }) => {
+                    tracing::warn!(%digest, %error, "a blob that is elsewhere cannot be read");
+                    return Err(ReadThroughError::Unreachable(regions));
+                }
+                Err(StartError::View(error)) => return Err(error.into()),
+                Err(StartError::Busy) => return Err(ReadThroughError::Busy),
+            }
+        }
+    }
+}
+
+impl ReadThroughPool {
+    /// Whether a barrier shows other regions to hold a blob than those that could not send it.
+    async fn has_moved(&self, digest: &Digest, asked: &[RegionId]) -> bool {
+        let sources = &self.0.sources;
+        if sources.metadata.freshness().mode == Mode::ReadOnly
+            || sources.metadata.barrier(Instant::now() + BARRIER_WAIT).await.is_err()
+        {
+            return false;
+        }
+        let located = sources.locate(digest).ok().flatten();
+        located.is_some_and(|l| l.regions.iter().any(|region| !asked.contains(region)))
+    }
+
+    /// Opens a range and waits for its first bytes.
+    async fn start(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, StartError> {
+        let located =
+            self.0.sources.locate(digest)?.ok_or(TransferError::Unknown(*digest)).map_err(FetchError::from)?;
+        let size = located.size;
+        if range.is_empty() || range.end > size {
+            return Ok(stream::empty().boxed());
+        }
+        let (regions, here) = (located.regions, located.here);
+        let keep = !here && self.0.sources.metadata.freshness().mode == Mode::ReadWrite;
+        let complete = keep && !self.is_paused()?;
+        let join = |fetch: &Arc<SharedFetch>| SharedReader::new(fetch.clone(), range.clone(), keep, complete);
+        let reader = match self.0.shared(*digest, size, join).await {
+            Shared::Joined(reader) => Reader::Shared(reader),
+            Shared::NoRoom => Reader::Direct(Box::new(self.direct(*digest, size, range.clone()).await?)),
+            Shared::Busy => return Err(StartError::Busy),
+        };
+        first_bytes(reader).await.map_err(|error| StartError::Fetch { error, regions })
+    }
+
+    async fn direct(&self, digest: Digest, size: u64, range: Range<u64>) -> Result<DirectReader, StartError> {
+        match timeout(STREAM_WAIT, self.0.streams.clone().acquire_owned()).await {
+            Ok(Ok(stream)) => Ok(DirectReader::new(self.0.sources.clone(), digest, size, range, stream)),
+            Ok(Err(_)) | Err(_) => Err(StartError::Busy),
+        }
+    }
+
+    fn is_paused(&self) -> Result<bool, KvError> {
+        let region = &self.0.sources.local.region;
+        Ok(self.0.sources.metadata.read(|kv| read::region(kv, region))?.is_none_or(|r| r.paused))
+    }
+}
+
+/// Why a client gets no first bytes.
+#[derive(Debug)]
+enum StartError {
+    Fetch { error: FetchError, regions: Vec<RegionId> },
+    View(KvError),
+    Busy,
+}
+
+impl From<KvError> for StartError {
+    fn from(error: KvError) -> Self {
+        Self::View(error)
+    }
+}
+
+impl From<FetchError> for StartError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch { error, regions: Vec::new() }
+    }
+}
+
+enum Reader {
+    Shared(SharedReader),
+    Direct(Box<DirectReader>),
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        match self {
+            Self::Shared(reader) => reader.next().await,
+            Self::Direct(reader) => reader.next().await,
+        }
+    }
+}
+
+async fn first_bytes(mut reader: Reader) -> Result<ByteStream, FetchError> {
+    let first = reader.next().await?;
+    let rest = stream::try_unfold(reader, |mut reader| async move {
+        let next = reader.next().await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        Ok(next.map(|bytes| (bytes, reader)))
+    });
+    Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+}
