@@ -16,6 +16,8 @@ mod region;
 mod request;
 mod retry;
 mod tag;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use node::{NODES_MAX, registered};
 pub(crate) use placement::{copies, regions};
