@@ -315,7 +315,7 @@ fn record(world: &mut World, at: &str, index: usize, odd: u8) -> Command {
     let of = region(at);
     let store = read::region(&world.kv, &of).unwrap().and_then(|r| r.store).unwrap_or(store(at, 9));
     let name = blob_name(index);
-    let object = if odd % 8 == 0 { world.object_at(0) } else { world.object(&of) };
+    let object = if odd.is_multiple_of(8) { world.object_at(0) } else { world.object(&of) };
     let size = name.len() as u64 + u64::from(odd % 8 == 1);
     let mut copies = vec![CopyItem { digest: digest(name), size, object }];
     // The head of the queue, as a fetcher would, and the same once more.
