@@ -97,6 +97,7 @@ pub fn parse_manifest(body: &[u8], content_type: Option<&str>) -> Result<ParsedM
     let value = strict::parse(body).map_err(|e| ManifestError::Json(e.to_string()))?;
     let Value::Object(object) = value else { return Err(ManifestError::NotAnObject) };
     let object = Object(&object);
+    object.refuse_lookalikes("manifest", MANIFEST_KEYS)?;
     let embedded = object.string("mediaType")?.filter(|t| !t.is_empty());
     let media_type = media_type(&object, given, embedded)?;
     check_schema_version(&object, media_type)?;
@@ -111,6 +112,29 @@ pub fn parse_manifest(body: &[u8], content_type: Option<&str>) -> Result<ParsedM
     })
 }
 
+/// What a manifest of any kind may have that matters here.
+const MANIFEST_KEYS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "manifests",
+    "subject",
+    "annotations",
+    "fsLayers",
+];
+/// The same of a descriptor.
+const DESCRIPTOR_KEYS: &[&str] = &["mediaType", "digest", "size", "urls", "annotations", "data", "platform"];
+
+/// Whether Go's JSON parser, which most clients use, takes a key for a known one: case does not count, "K" (Kelvin)
+/// is a k, "ſ" an s. The length is compared first, because a body may have very many keys.
+fn is_lookalike(key: &str, known: &str) -> bool {
+    let fold = |text: &str| text.to_uppercase().to_lowercase();
+    key.chars().count() == known.len() && fold(key) == fold(known)
+}
+
 fn field<T>(text: impl Into<String>) -> Result<T> {
     Err(ManifestError::Field(text.into()))
 }
@@ -119,6 +143,17 @@ fn field<T>(text: impl Into<String>) -> Result<T> {
 struct Object<'a>(&'a Map<String, Value>);
 
 impl<'a> Object<'a> {
+    /// Refuses keys that some clients take for a known one, and others do not: they would see two manifests in one.
+    fn refuse_lookalikes(&self, place: &str, known: &[&str]) -> Result<()> {
+        let unknown = self.0.keys().filter(|key| !known.contains(&key.as_str()));
+        for key in unknown {
+            if let Some(known) = known.iter().find(|known| is_lookalike(key, known)) {
+                return field(format!("{place} has a key that is easily taken for {known}: {key:?}"));
+            }
+        }
+        Ok(())
+    }
+
     fn get(&self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|v| !v.is_null())
     }
@@ -209,6 +244,7 @@ struct Descriptor<'a> {
 }
 
 fn descriptor<'a>(object: &Object<'a>, place: &str) -> Result<Descriptor<'a>> {
+    object.refuse_lookalikes(place, DESCRIPTOR_KEYS)?;
     let Some(media_type) = object.string("mediaType")?.filter(|t| !t.is_empty()) else {
         return field(format!("{place} has no mediaType"));
     };
@@ -324,6 +360,19 @@ mod tests {
         let want: Vec<_> = ["config", "one", "two"].map(|c| Digest::sha256(c.as_bytes())).to_vec();
         assert_eq!(parsed.references.iter().map(|c| c.digest).collect::<Vec<_>>(), want);
         assert_eq!((parsed.kind, parsed.artifact_type.as_str()), (Kind::Image, "application/x.config"));
+    }
+
+    #[test]
+    fn a_key_that_differs_from_a_known_one_by_case_is_refused() {
+        for twin in ["LAYERS", "Layers", "MediaType", "\u{17f}ubject", "bLobs"] {
+            assert!(parse(&with(twin, json!([])), Some(OCI_MANIFEST)).is_err(), "{twin}");
+        }
+        let mut image = image();
+        image["layers"][0]["Digest"] = json!("sha256:00");
+        assert!(parse(&image, Some(OCI_MANIFEST)).is_err(), "in a descriptor, too");
+        let annotations = json!({ "Layers": "1", "layers": "2" });
+        assert!(parse(&with("annotations", annotations), Some(OCI_MANIFEST)).is_ok(), "annotations are free");
+        assert!(parse(&with("org.example.Custom", json!(1)), Some(OCI_MANIFEST)).is_ok());
     }
 
     #[test]
