@@ -10,13 +10,14 @@ use atoll_types::{Digest, RepositoryName, Revision};
 use crate::view::Found;
 use crate::{BlobHandle, Linked, ReadOptions, Registry, RegistryError, WriteOptions};
 
-/// A blob as a repository sees it: only what it links is there.
+/// A blob as a repository sees it: only what it links is there. A blob that has lost its last copy is not, so that
+/// clients upload it again.
 fn find(kv: &dyn KvRead, repository: &RepositoryName, digest: &Digest) -> Result<Found<BlobHandle>, KvError> {
     let unknown = || Rejection::BlobUnknown(*digest);
     if read::link(kv, repository, digest)?.is_none() {
         return Ok(Err(unknown()));
     }
-    let blob = read::blob(kv, digest)?;
+    let blob = read::blob(kv, digest)?.filter(|blob| !blob.copies.is_empty());
     Ok(blob.map(|blob| BlobHandle { digest: *digest, size: blob.size }).ok_or_else(unknown))
 }
 

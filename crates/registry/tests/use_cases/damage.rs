@@ -3,8 +3,9 @@
 
 use crate::support::{REPOSITORY, World, access, collect, content, eventually, options};
 use atoll_blobstore::{BlobStore as _, StoreError};
+use atoll_metadata::{Command, Rejection};
 use atoll_registry::RegistryError;
-use atoll_types::Digest;
+use atoll_types::{Digest, StoreId};
 use bytes::Bytes;
 
 const BLOCK: usize = 256 << 10;
@@ -99,6 +100,22 @@ async fn a_blob_that_is_out_of_reach_is_said_to_be_elsewhere() {
     }
     world.eu.others.set_unreachable(false);
     assert_eq!(world.eu.blob(&digest).await.unwrap(), blob, "read-only, but in reach");
+}
+
+#[tokio::test]
+async fn a_blob_that_is_lost_is_not_there_until_it_is_uploaded_again() {
+    let world = World::new();
+    let blob = content(100, 3);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    let replaces = Some(world.us.store_id);
+    let command = |store| Command::SetStore { region: world.us.name.clone(), store, replaces };
+    world.group.must(command(StoreId::random())).unwrap();
+    let head = world.eu.registry.head_blob(&access(REPOSITORY), &digest, &options()).await;
+    assert!(matches!(head, Err(RegistryError::Rejected(Rejection::BlobUnknown(_)))), "{head:?}");
+    assert!(matches!(world.eu.blob(&digest).await, Err(RegistryError::Rejected(Rejection::BlobUnknown(_)))));
+    world.eu.push_blob(REPOSITORY, &blob).await;
+    assert_eq!(world.eu.blob(&digest).await.unwrap(), blob);
 }
 
 #[tokio::test]
