@@ -225,7 +225,6 @@ impl Drop for Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = std::fs::read_dir(self.data());
     }
 }
 

@@ -10,6 +10,10 @@ use anyhow::{Context, bail};
 
 use crate::{prerequisites, workspace};
 
+/// The whole workspace and one of its tests are selected so that every dependency has the features that it has in
+/// `cargo test --workspace`. Otherwise what `dev` builds, the tests build again: a third of all crates.
+const BUILD: [&str; 8] = ["build", "--quiet", "--workspace", "--locked", "--bin", "atoll", "--test", "process"];
+
 /// Refuses occupied ports, installs, builds, and becomes `atoll dev`.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     let asked = Asked::of(arguments);
@@ -23,9 +27,7 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
         refuse_occupied(asked.topology.as_deref())?;
     }
     prerequisites::ensure(prerequisites::BUILD)?;
-    // The whole workspace is selected, as in the tests, so that every dependency has the features that it has there
-    // and RocksDB is compiled once for both.
-    workspace::succeed(&mut workspace::cargo(["build", "--quiet", "--workspace", "--locked", "--bin", "atoll"]))?;
+    workspace::succeed(&mut workspace::cargo(BUILD))?;
     become_dev(&workspace::binaries()?.join("atoll"), arguments)
 }
 
