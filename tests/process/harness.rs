@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take here: far more than it takes, so that a busy machine fails no test.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// The regions of a cluster, each with one node whose name has `-1` after it.
-pub const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
+pub(crate) const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 
 /// The binary under test.
-pub fn atoll() -> Command {
+pub(crate) fn atoll() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
     command.stdin(Stdio::null());
     command
 }
 
 /// Waits until `condition` yields something, and panics with `what` when that takes too long.
-pub fn wait_for<T>(what: impl Debug, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: impl Debug, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
@@ -37,13 +37,13 @@ pub fn wait_for<T>(what: impl Debug, mut condition: impl FnMut() -> Option<T>) -
 }
 
 /// Whether something listens.
-pub fn listens(address: SocketAddr) -> bool {
+pub(crate) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, DEADLINE).is_ok()
 }
 
 /// An address of this machine that nothing listens on. They are handed out in ascending order below the range that
 /// the system takes ports of clients from, so that neither a connection nor another test takes one meanwhile.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     use std::sync::atomic::{AtomicU16, Ordering};
     const FIRST: u16 = 10_240;
     const LAST: u16 = 32_000;
@@ -59,30 +59,30 @@ pub fn free_address() -> SocketAddr {
 
 /// A node of a [`Cluster`].
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its name, such as `us-east-1`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its region.
-    pub region: &'static str,
+    pub(crate) region: &'static str,
     /// Where container clients reach it.
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     /// Where other nodes reach it.
-    pub grpc: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     /// Where operators reach it.
-    pub admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 /// `atoll dev` with three regions of one node each. Dropped, it ends.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Its nodes, in the order of [`REGIONS`].
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     folder: tempfile::TempDir,
     supervisor: Option<Child>,
 }
 
 impl Cluster {
     /// A cluster that is not started yet. `extra` is added to its topology: sections such as `[reads]`.
-    pub fn prepare(extra: &str) -> Self {
+    pub(crate) fn prepare(extra: &str) -> Self {
         let nodes = REGIONS.map(|region| Node {
             name: format!("{region}-1"),
             region,
@@ -97,7 +97,7 @@ impl Cluster {
     }
 
     /// A cluster that is up: every node takes pushes.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut cluster = Self::prepare("");
         cluster.up();
         cluster
@@ -114,13 +114,13 @@ impl Cluster {
     }
 
     /// Starts the supervisor and returns once every node takes pushes.
-    pub fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         self.spawn();
         self.wait_ready();
     }
 
     /// Starts the supervisor; nothing need listen yet.
-    pub fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         assert!(self.supervisor.is_none(), "it runs already");
         let output = File::options().create(true).append(true).open(self.output_file()).expect("the output file");
         let child = self
@@ -133,7 +133,7 @@ impl Cluster {
     }
 
     /// Waits until every node takes pushes.
-    pub fn wait_ready(&mut self) {
+    pub(crate) fn wait_ready(&mut self) {
         for node in self.nodes.clone() {
             wait_for(format!("{} takes pushes", node.name), || {
                 let ended = self.supervisor.as_mut().and_then(|child| child.try_wait().expect("it can be waited for"));
@@ -144,33 +144,33 @@ impl Cluster {
     }
 
     /// `atoll dev` of this cluster with more arguments, ready to run.
-    pub fn dev(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn dev(&self, arguments: &[&str]) -> Command {
         let mut command = atoll();
         command.arg("dev").arg("--data").arg(self.data()).arg("--topology").arg(self.topology()).args(arguments);
         command
     }
 
     /// `start`, `stop` or `restart` of a node; panics when it fails.
-    pub fn node(&self, verb: &str, name: &str) {
+    pub(crate) fn node(&self, verb: &str, name: &str) {
         let output = self.dev(&[verb, name]).output().expect("`atoll dev` runs");
         assert!(output.status.success(), "{verb} {name}: {}", text(&output));
     }
 
     /// The command line's answer, asked of a node, as JSON; panics when it fails.
-    pub fn ask(&self, node: usize, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn ask(&self, node: usize, arguments: &[&str]) -> serde_json::Value {
         let output = self.try_ask(node, arguments);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output));
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
     /// The command line, asked of a node, however it ends.
-    pub fn try_ask(&self, node: usize, arguments: &[&str]) -> Output {
+    pub(crate) fn try_ask(&self, node: usize, arguments: &[&str]) -> Output {
         let url = format!("http://{}", self.nodes[node].admin);
         atoll().args(["--node", &url, "--output", "json"]).args(arguments).output().expect("`atoll` runs")
     }
 
     /// The data folder.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -183,24 +183,24 @@ impl Cluster {
     }
 
     /// All that the supervisor has printed.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(self.output_file()).unwrap_or_default()
     }
 
     /// The process of a node.
-    pub fn pid(&self, name: &str) -> Pid {
+    pub(crate) fn pid(&self, name: &str) -> Pid {
         let file = self.data().join(name).join("pid");
         let number = std::fs::read_to_string(file).expect("a pid file").trim().parse().expect("a number");
         Pid::from_raw(number).expect("a pid")
     }
 
     /// Sends a signal to a node, past the supervisor.
-    pub fn signal(&self, name: &str, signal: Signal) {
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
         kill_process(self.pid(name), signal).expect("the node runs");
     }
 
     /// Sends a signal to the supervisor and waits for its end.
-    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         let mut child = self.supervisor.take().expect("it runs");
         let pid = Pid::from_child(&child);
         kill_process(pid, signal).expect("the supervisor runs");
@@ -236,23 +236,23 @@ fn tail(file: &Path) -> String {
 }
 
 /// What a command printed, both ways.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
 /// Whether a process is there and has not ended. (One that nobody has waited for yet has ended.)
-pub fn is_alive(pid: Pid) -> bool {
+pub(crate) fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 /// The status and body of a GET; `None` when there is no answer.
-pub fn get(address: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
     request(address, "GET", path, &[], &[])
 }
 
 /// The status and body of a request; `None` when there is no answer. Good for small, unchunked answers.
-pub fn request(
+pub(crate) fn request(
     address: SocketAddr,
     method: &str,
     path: &str,
