@@ -62,6 +62,23 @@ async fn a_request_is_forwarded_once_and_to_nodes_that_are_there() {
     two.stop().await;
 }
 
+#[tokio::test]
+async fn what_was_acknowledged_through_a_node_is_seen_at_that_node() {
+    let (one, two) = (listen().await, listen().await);
+    let address = one.local_addr().unwrap().to_string();
+    let region = Region::new();
+    let (registry, seen) = region.node(2);
+    let one = serve_on(one, config(1), region.registry(1), Peers::default());
+    let two = serve_on(two, config(2), registry, Peers(vec![(NodeId(1), address)]));
+    let at = one.open_session("r").await;
+    let digest = Digest::sha256(b"whole");
+    seen.lag();
+    assert_eq!(two.call("PUT", &format!("{at}?digest={digest}"), &[OCTETS], "whole").await.status, 201);
+    assert_eq!(two.call("HEAD", &format!("/v2/r/blobs/{digest}"), &[], Body::empty()).await.status, 200);
+    one.stop().await;
+    two.stop().await;
+}
+
 /// An owner that takes connections and bytes, and never answers.
 async fn silent() -> (String, tokio::task::JoinHandle<()>) {
     let listener = listen().await;

@@ -2,21 +2,19 @@
 
 #![allow(dead_code)] // each test uses its own part
 
-mod group;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_auth::OpenAuthorizer;
-use atoll_blobstore::MemoryStore;
+use atoll_blobstore::{BlobStore, MemoryStore};
 use atoll_http::{App, Health, HttpConfig, PeerDirectory, Readiness, RequestLimits, ServerLimits, router, serve};
 use atoll_registry::{Registry, RegistryConfig};
 use atoll_telemetry::Metrics;
+use atoll_testkit::{LocalGroup, LocalNode, OtherRegions};
 use atoll_types::{Digest, NodeId, RegionId, StoreId};
 use axum::body::Body;
 use bytes::Bytes;
-use group::{Group, Nowhere};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
@@ -194,25 +192,45 @@ pub(crate) async fn node() -> Node {
     serve_on(listen().await, config(1), registry(1), Peers::default())
 }
 
-/// What the nodes of a region share: the group and the object store.
+/// What the nodes of a region share: the group, the object store, and another region.
 pub(crate) struct Region {
-    pub(crate) group: Arc<Group>,
+    pub(crate) group: Arc<LocalGroup>,
+    pub(crate) elsewhere: Arc<OtherRegions>,
     region: RegionId,
     store: StoreId,
     blobs: Arc<MemoryStore>,
+    distant: (RegionId, StoreId, Arc<MemoryStore>),
 }
 
 impl Region {
     pub(crate) fn new() -> Self {
         let (region, store): (RegionId, _) = ("us-east".parse().unwrap(), StoreId::random());
-        let group = Arc::new(Group::new(&region, store));
-        Self { group, region, store, blobs: Arc::new(MemoryStore::new(1 << 30)) }
+        let distant = ("eu-west".parse::<RegionId>().unwrap(), StoreId::random(), Arc::new(MemoryStore::new(1 << 30)));
+        let group = LocalGroup::new().unwrap();
+        group.add_region(&region, store).unwrap();
+        group.add_region(&distant.0, distant.1).unwrap();
+        let stores: [(RegionId, Arc<dyn BlobStore>); 1] = [(distant.0.clone(), distant.2.clone())];
+        let elsewhere = OtherRegions::new(group.clone(), stores);
+        Self { group, elsewhere, region, store, blobs: Arc::new(MemoryStore::new(1 << 30)), distant }
     }
 
-    /// The registry of one of its nodes.
+    /// One of its nodes: the registry, and the group as it sees it.
+    pub(crate) fn node(&self, node: u64) -> (Arc<Registry>, Arc<LocalNode>) {
+        let (config, seen) =
+            (RegistryConfig::new(self.region.clone(), NodeId(node), self.store), self.group.node(NodeId(node)));
+        (Arc::new(Registry::new(config, seen.clone(), self.blobs.clone(), self.elsewhere.clone())), seen)
+    }
+
     pub(crate) fn registry(&self, node: u64) -> Arc<Registry> {
-        let config = RegistryConfig::new(self.region.clone(), NodeId(node), self.store);
-        Arc::new(Registry::new(config, self.group.clone(), self.blobs.clone(), Arc::new(Nowhere)))
+        self.node(node).0
+    }
+
+    /// The registry of a node of the other region.
+    pub(crate) fn distant_registry(&self, node: u64) -> Arc<Registry> {
+        let (region, store, blobs) = self.distant.clone();
+        let config = RegistryConfig::new(region, NodeId(node), store);
+        let nowhere = OtherRegions::new(self.group.clone(), []);
+        Arc::new(Registry::new(config, self.group.node(NodeId(node)), blobs, nowhere))
     }
 }
 
