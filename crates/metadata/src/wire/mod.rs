@@ -6,6 +6,8 @@
 mod command;
 mod entry;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use command::{AnnotationsMessage, NodeMessage, ReferenceMessage};
 
