@@ -32,12 +32,14 @@ pub(crate) struct ReadThroughPool(pub(crate) Arc<FetchPool>);
 #[async_trait::async_trait]
 impl ReadThrough for ReadThroughPool {
     async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
-        let mut starts = 0;
+        let (mut starts, mut alone) = (0, false);
         loop {
             starts += 1;
-            match self.start(digest, range.clone()).await {
+            match self.start(digest, range.clone(), alone).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(StartError::Fetch { error: FetchError::Digest(_), .. }) if starts < STARTS_MAX => {}
+                // What has arrived cannot be written down here: the client gets it straight from the source.
+                Err(StartError::Fetch { error: FetchError::Spool(_), .. }) if !alone => alone = true,
                 Err(StartError::Fetch { error: FetchError::Transfer(_), regions })
                     if starts < STARTS_MAX && self.has_moved(digest, &regions).await => {}
                 Err(StartError::Fetch { error, regions }) => {
@@ -64,19 +66,23 @@ impl ReadThroughPool {
         located.is_some_and(|l| l.regions.iter().any(|region| !asked.contains(region)))
     }
 
-    /// Opens a range and waits for its first bytes.
-    async fn start(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, StartError> {
+    /// Opens a range and waits for its first bytes; `alone` shares nothing and needs no room.
+    async fn start(&self, digest: &Digest, range: Range<u64>, alone: bool) -> Result<ByteStream, StartError> {
         let located =
             self.0.sources.locate(digest)?.ok_or(TransferError::Unknown(*digest)).map_err(FetchError::from)?;
         let size = located.size;
-        if range.is_empty() || range.end > size {
+        if range.end > size {
+            return Err(KvError(format!("bytes {range:?} were asked of blob {digest}, which has {size}")).into());
+        }
+        if range.is_empty() {
             return Ok(stream::empty().boxed());
         }
         let (regions, here) = (located.regions, located.here);
         let keep = !here && self.0.sources.metadata.freshness().mode == Mode::ReadWrite;
         let complete = keep && !self.is_paused()?;
         let join = |fetch: &Arc<SharedFetch>| SharedReader::new(fetch.clone(), range.clone(), keep, complete);
-        let reader = match self.0.shared(*digest, size, join).await {
+        let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, join).await };
+        let reader = match shared {
             Shared::Joined(reader) => Reader::Shared(reader),
             Shared::NoRoom => Reader::Direct(Box::new(self.direct(*digest, size, range.clone()).await?)),
             Shared::Busy => return Err(StartError::Busy),

@@ -11,3 +11,4 @@ mod world;
 
 mod fetching;
 mod reading;
+mod serving;

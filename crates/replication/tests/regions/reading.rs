@@ -197,6 +197,18 @@ async fn a_blob_larger_than_the_spool_is_streamed_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spool_that_is_gone_and_a_range_that_is_not_there() {
+    let size = 2 * MIB;
+    let (_group, nodes, bytes, digest) = elsewhere(&Setup::default(), 32, size).await;
+    nodes[2].lose_spool();
+    let (got, ended_well) = nodes[2].read(&digest, 0..size).await;
+    assert!(ended_well && got == bytes);
+    let (got, ended_well) = nodes[2].read(&digest, 5..5).await;
+    assert!(ended_well && got.is_empty());
+    assert!(nodes[2].replication.read_through().read(&digest, 0..size + 1).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_wrong_is_ever_delivered_as_a_whole_and_no_corrupt_block_at_all() {
     for lie in [Lie::FlippedBit, Lie::Shifted, Lie::OtherBytes] {
         for spool_bytes_max in [1 << 30, 0] {

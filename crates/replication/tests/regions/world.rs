@@ -210,6 +210,11 @@ impl Node {
         read_all(self.replication.read_through().read(digest, range).await.unwrap()).await
     }
 
+    /// Takes the spool folder away.
+    pub(crate) fn lose_spool(&self) {
+        std::fs::remove_dir(self.folder.path().join("spool")).unwrap();
+    }
+
     /// Names of files in the node's spool folder.
     pub(crate) fn spooled(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("spool")).unwrap().count()
