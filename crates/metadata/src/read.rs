@@ -2,6 +2,13 @@
 //!
 //! Every list is paged and bounded by its caller's limit.
 
+mod types;
+
+pub use types::{
+    Blob, Cluster, GarbageItem, Holdings, Lag, Lease, LinkState, Manifest, Namespace, Referrer, Region, TagMove,
+    Totals, Wanted,
+};
+
 use atoll_types::{ClusterId, Digest, NodeId, ObjectName, RegionId, RepositoryName, Revision, StoreId, Tag};
 
 use crate::apply::{NODES_MAX, copies, hidden_by, registered, visible};
@@ -32,180 +39,6 @@ use crate::{KvError, KvRead, LinkItem, ManifestBody, RegisterNode};
 
 /// Result of a read.
 pub type Result<T> = std::result::Result<T, KvError>;
-
-/// The cluster's identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// The cluster.
-    pub id: ClusterId,
-    /// Its epoch.
-    pub epoch: u64,
-}
-
-/// A manifest of a repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
-    /// Its digest.
-    pub digest: Digest,
-    /// The Content-Type it was put with.
-    pub media_type: String,
-    /// Its body.
-    pub body: ManifestBody,
-    /// The manifest that it refers to.
-    pub subject: Option<Digest>,
-    /// The change that wrote it.
-    pub revision: Revision,
-}
-
-/// A manifest that refers to a subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Referrer {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its media type.
-    pub media_type: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its artifact type, or empty.
-    pub artifact_type: String,
-    /// Its annotations; `None` when they must be read from the body.
-    pub annotations: Option<Vec<(String, String)>>,
-}
-
-/// Whether a repository links a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// It does.
-    Live,
-    /// It does until a grace period ends, unless something revives it.
-    Condemned {
-        /// The change that condemned it.
-        revision: Revision,
-        /// When, in leader time.
-        since_ms: u64,
-    },
-}
-
-/// A blob and where its copies are. No copies at all: every region that had one lost it. It must be uploaded again, so
-/// a HEAD should not say that it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blob {
-    /// Its size in bytes.
-    pub size: u64,
-    /// Where it is, by region.
-    pub copies: Vec<(RegionId, ObjectName)>,
-}
-
-/// One entry of a region's replication queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Since which change.
-    pub revision: Revision,
-    /// The blob.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Since when, in leader time.
-    pub since_ms: u64,
-}
-
-/// How far a region lags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lag {
-    /// Blobs that it wants.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Since when the oldest is wanted, in leader time.
-    pub oldest_since_ms: Option<u64>,
-    /// True while a job is still adding to or taking from it: then it is an upper bound.
-    pub at_most: bool,
-}
-
-/// A region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Region {
-    /// Its name.
-    pub region: RegionId,
-    /// Its store, once a node has told.
-    pub store: Option<StoreId>,
-    /// Whether its fetching is paused.
-    pub paused: bool,
-    /// Its sweep epoch.
-    pub sweep_epoch: u64,
-}
-
-/// What a region holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
-    /// Copies in its store.
-    pub copies: u64,
-    /// Their bytes.
-    pub copy_bytes: u64,
-    /// Objects whose bytes are to be removed.
-    pub garbage: u64,
-    /// Their bytes.
-    pub garbage_bytes: u64,
-}
-
-/// An object whose bytes are to be removed once its grace period is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GarbageItem {
-    /// Since which change.
-    pub revision: Revision,
-    /// The object.
-    pub object: ObjectName,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Since when, in leader time.
-    pub since_ms: u64,
-}
-
-/// Counters over all blobs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Blobs that some repository links.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Those that no region holds any more.
-    pub lost: u64,
-}
-
-/// Counters of a namespace: of the repositories whose names have the same first component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Namespace {
-    /// Repositories.
-    pub repositories: u64,
-    /// Manifests.
-    pub manifests: u64,
-    /// Links of blobs.
-    pub links: u64,
-    /// Bytes of inline manifests and of linked blobs; a blob counts once in each repository that links it.
-    pub logical_bytes: u64,
-}
-
-/// One move or deletion of a tag.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagMove {
-    /// The change.
-    pub revision: Revision,
-    /// Where it was moved to; `None`: it was deleted.
-    pub digest: Option<Digest>,
-    /// When, in leader time.
-    pub time_ms: u64,
-    /// Who did it.
-    pub actor: String,
-}
-
-/// A lease of a region's duty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// Who holds it.
-    pub holder: NodeId,
-    /// Until when, in leader time.
-    pub expires_ms: u64,
-}
 
 /// The leader time of the newest entry applied, in milliseconds since the Unix epoch.
 pub fn last_time_ms(kv: &dyn KvRead) -> Result<u64> {

@@ -5,16 +5,22 @@
 
 mod command;
 mod entry;
+mod manifest;
+mod node;
 mod outcome;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use command::{AnnotationsMessage, NodeMessage, ReferenceMessage};
+pub(crate) use manifest::{AnnotationsMessage, ReferenceMessage};
+pub(crate) use node::NodeMessage;
 
 use std::str::FromStr;
 
 use atoll_types::{ClusterId, Digest, ObjectName, RequestId, StoreId};
 use prost::Message;
+
+/// Longest address or duty, in bytes.
+const NAME_BYTES_MAX: usize = 512;
 
 /// Why bytes are not what they should be. A log that holds such an entry was written by a newer version, or is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
