@@ -241,6 +241,7 @@ impl Group {
             region: inner.options.member.region.to_string(),
             applied: freshness.applied,
             last_log: Revision(inner.log.last_index().unwrap_or(0)),
+            first_log: Revision(inner.log.first_index().unwrap_or(0)),
             term: metrics.vote.leader_id.term,
             leader: metrics.current_leader.map(NodeId),
             mode: freshness.mode,

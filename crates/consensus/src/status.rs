@@ -20,6 +20,8 @@ pub struct NodeStatus {
     pub applied: Revision,
     /// Highest index of its log.
     pub last_log: Revision,
+    /// Lowest index that is still in its log.
+    pub first_log: Revision,
     /// Raft's term.
     pub term: u64,
     /// The node that it takes for the leader.
@@ -53,6 +55,7 @@ impl NodeStatus {
             state_hash: self.state_hash.map(|(_, hash)| hash.to_be_bytes().to_vec()).unwrap_or_default().into(),
             feature_level: self.feature_level,
             last_log: self.last_log.0,
+            first_log: self.first_log.0,
         }
     }
 
@@ -64,6 +67,7 @@ impl NodeStatus {
             region: wire.region,
             applied: Revision(wire.applied),
             last_log: Revision(wire.last_log),
+            first_log: Revision(wire.first_log),
             term: wire.term,
             leader: (wire.leader != 0).then_some(NodeId(wire.leader)),
             mode: if wire.read_write { Mode::ReadWrite } else { Mode::ReadOnly },

@@ -1,1 +1,80 @@
+//! openraft's own suite over the storage, and the messages' round trips.
 
+use std::sync::Arc;
+
+use atoll_storage::{DataFolder, FolderIdentity, LogStore, Resources, StateStore};
+use atoll_types::NodeId;
+use openraft::testing::log::{StoreBuilder, Suite};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::types::{EncodedEntry, Entry, LogId, Membership, PeerNode, StoredMembership, Types, Vote};
+use super::{Log, StateMachine, codec};
+use crate::clock::{Stamper, SystemClock};
+
+struct Builder;
+
+impl StoreBuilder<Types, Log, StateMachine, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, Log, StateMachine), openraft::StorageError<Types>> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let identity = FolderIdentity { cluster: None, node: NodeId(1), name: "n1".parse().expect("a name") };
+        let folder = DataFolder::open(dir.path(), &identity).expect("a data folder");
+        let resources = Resources::default();
+        let log = LogStore::open(&folder, &resources, |error| panic!("{error}")).expect("a log");
+        let state = StateStore::open(&folder, &resources).expect("a state");
+        let stamper = Arc::new(Stamper::new(Arc::new(SystemClock::default())));
+        let machine = StateMachine::new(Arc::new(state), watch::Sender::new(0), stamper);
+        // The suite purges what it has not applied.
+        Ok((dir, Log::new(Arc::new(log), 1 << 20, None), machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openrafts_suite_passes() {
+    Suite::<Types, Log, StateMachine, Builder, TempDir>::test_all(Builder).await.expect("the suite passes");
+}
+
+fn log_id(term: u64, index: u64) -> LogId {
+    codec::log_id_of(atoll_proto::raft::v1::LogId { term, index })
+}
+
+fn membership(voters: &[u64], learners: &[u64]) -> Membership {
+    let node = |id: &u64| {
+        let node =
+            PeerNode { name: format!("n{id}"), region: "here".to_owned(), grpc_address: format!("127.0.0.1:{id}") };
+        (*id, node)
+    };
+    let nodes: std::collections::BTreeMap<u64, PeerNode> = voters.iter().chain(learners).map(node).collect();
+    Membership::new(vec![voters.iter().copied().collect()], nodes).expect("a membership")
+}
+
+proptest! {
+    #[test]
+    fn an_entry_round_trips(term: u64, index: u64, bytes: Vec<u8>, kind in 0..3) {
+        let payload = match kind {
+            0 => openraft::EntryPayload::Blank,
+            1 => openraft::EntryPayload::Normal(EncodedEntry(bytes.into())),
+            _ => openraft::EntryPayload::Membership(membership(&[1, 2, term.max(3)], &[0])),
+        };
+        let entry = Entry { log_id: log_id(term, index), payload };
+        let decoded = codec::decode_entry(codec::encode_entry(&entry)).expect("decoded");
+        prop_assert_eq!(decoded, entry);
+    }
+
+    #[test]
+    fn votes_and_memberships_round_trip(term: u64, node: u64, committed: bool, index: Option<u64>) {
+        let vote = if committed { Vote::new_committed(term, node) } else { Vote::new(term, node) };
+        prop_assert_eq!(codec::decode_vote(&codec::encode_vote(&vote)).expect("decoded"), vote);
+        let stored = StoredMembership::new(index.map(|index| log_id(term, index)), membership(&[node], &[]));
+        prop_assert_eq!(codec::decode_membership(&codec::encode_membership(&stored)).expect("decoded"), stored);
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes: Vec<u8>) {
+        let _ = codec::decode_entry(bytes.clone().into());
+        let _ = codec::decode_vote(&bytes);
+        let _ = codec::decode_log_id(&bytes);
+        let _ = codec::decode_membership(&bytes);
+    }
+}

@@ -1,0 +1,11 @@
+//! Whole groups in one process, over real gRPC and real stores.
+
+mod harness;
+
+mod cutoff;
+mod identity;
+mod lead;
+mod reads;
+mod snapshots;
+mod time;
+mod writes;
