@@ -126,8 +126,12 @@ impl Group {
     pub fn services(&self) -> Routes {
         let inner = &self.inner;
         let same = SameCluster(inner.peers.identity().clone());
-        let raft =
-            RaftService { raft: inner.raft.clone(), state: inner.state.clone(), stall: inner.options.timing.log_stall };
+        let raft = RaftService {
+            raft: inner.raft.clone(),
+            state: inner.state.clone(),
+            stall: inner.options.timing.log_stall,
+            cancel: inner.cancel.clone(),
+        };
         let metadata = MetadataService { group: self.clone() };
         Routes::new(RaftServer::with_interceptor(raft, same.clone()))
             .add_service(MetadataServer::with_interceptor(metadata, same))

@@ -10,6 +10,7 @@ use atoll_storage::{SnapshotReceiver, StateStore, StorageError};
 use futures::{Stream, StreamExt, stream};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::network::messages;
@@ -24,6 +25,8 @@ pub(crate) struct RaftService {
     pub(crate) state: Arc<StateStore>,
     /// A transfer on which nothing moves for so long is over.
     pub(crate) stall: Duration,
+    /// Ends the streams, which would else keep a server that shuts down from ending.
+    pub(crate) cancel: CancellationToken,
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {
@@ -57,7 +60,8 @@ impl RaftApi for RaftService {
         &self,
         request: Request<Streaming<wire::AppendEntriesRequest>>,
     ) -> Answer<Self::StreamAppendStream> {
-        let answers = self.raft.stream_append(requests(request.into_inner()));
+        let requests = requests(request.into_inner()).take_until(self.cancel.clone().cancelled_owned());
+        let answers = self.raft.stream_append(requests).take_until(self.cancel.clone().cancelled_owned());
         Ok(Response::new(Box::pin(answers.map(|answer| answer.map(to_wire).map_err(stopped)))))
     }
 
@@ -123,8 +127,13 @@ impl RaftService {
     }
 
     async fn next(&self, chunks: &mut Streaming<wire::SnapshotChunk>) -> Result<Option<wire::SnapshotChunk>, Status> {
-        let waited = tokio::time::timeout(self.stall, chunks.message()).await;
-        waited.unwrap_or_else(|_| Err(Status::deadline_exceeded("no chunk of the snapshot has come for too long")))
+        tokio::select! {
+            chunk = chunks.message() => chunk,
+            () = tokio::time::sleep(self.stall) => {
+                Err(Status::deadline_exceeded("no chunk of the snapshot has come for too long"))
+            }
+            () = self.cancel.cancelled() => Err(Status::unavailable("the node is stopping")),
+        }
     }
 
     async fn receive(&self, manifest: bytes::Bytes) -> Result<SnapshotReceiver, Status> {

@@ -1,5 +1,7 @@
 //! Whole groups in one process, over real gRPC and real stores.
 
+#![allow(clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 mod cutoff;
