@@ -23,13 +23,10 @@ pub(crate) fn append_to_wire(rpc: &AppendEntriesRequest<Types>) -> wire::AppendE
 pub(crate) fn append_of(rpc: wire::AppendEntriesRequest) -> Decoded<AppendEntriesRequest<Types>> {
     let previous = rpc.previous.map(log_id_of);
     let entries = rpc.entries.into_iter().map(codec::entry_of).collect::<Decoded<Vec<_>>>()?;
-    let mut next = previous.map_or(0, |id| id.index() + 1);
-    for entry in &entries {
-        // A gap would end the node that appends it.
-        if entry.log_id.index() != next {
-            return Err(InvalidMessage("order of entries"));
-        }
-        next += 1;
+    let expected = previous.map_or(0, |id| id.index() + 1)..;
+    // A gap would end the node that appends it.
+    if expected.zip(&entries).any(|(index, entry)| entry.log_id.index() != index) {
+        return Err(InvalidMessage("order of entries"));
     }
     Ok(AppendEntriesRequest {
         vote: vote_of(rpc.vote)?,

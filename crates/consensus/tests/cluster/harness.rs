@@ -20,19 +20,19 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 /// No test waits longer for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn soon() -> Instant {
+pub(crate) fn soon() -> Instant {
     Instant::now() + PATIENCE
 }
 
 /// A cluster of numbered nodes; some may be down.
-pub struct Cluster {
-    pub id: ClusterId,
-    pub members: Vec<Member>,
-    pub retention: Retention,
-    pub clock: Arc<dyn Clock>,
-    pub timing: Timing,
+pub(crate) struct Cluster {
+    pub(crate) id: ClusterId,
+    pub(crate) members: Vec<Member>,
+    pub(crate) retention: Retention,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timing: Timing,
     dir: TempDir,
     nodes: Vec<Option<Node>>,
     /// Held so that nobody else takes a port before its node starts.
@@ -47,7 +47,7 @@ struct Node {
 
 impl Cluster {
     /// Members with addresses, none of them started.
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let reserved: Vec<_> =
             (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let member = |(index, listener): (usize, &std::net::TcpListener)| Member {
@@ -69,7 +69,7 @@ impl Cluster {
     }
 
     /// All nodes started, the group formed, and the cluster named.
-    pub async fn formed(count: usize) -> Self {
+    pub(crate) async fn formed(count: usize) -> Self {
         let mut cluster = Self::new(count);
         for index in 0..count {
             cluster.start(index).await;
@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Every running node forms the group, as at the start of a declared topology.
-    pub async fn form(&self) {
+    pub(crate) async fn form(&self) {
         for index in self.running() {
             self.node(index).initialize(&self.members).await.expect("the group is formed");
         }
@@ -91,19 +91,19 @@ impl Cluster {
         self.propose(first, name).await.expect("the cluster is named");
     }
 
-    pub fn node(&self, index: usize) -> &Group {
+    pub(crate) fn node(&self, index: usize) -> &Group {
         &self.nodes[index].as_ref().expect("the node runs").group
     }
 
-    pub fn running(&self) -> Vec<usize> {
+    pub(crate) fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|index| self.nodes[*index].is_some()).collect()
     }
 
-    pub fn data(&self, index: usize) -> PathBuf {
+    pub(crate) fn data(&self, index: usize) -> PathBuf {
         self.dir.path().join(format!("node-{}", index + 1))
     }
 
-    pub fn options(&self, index: usize) -> GroupOptions {
+    pub(crate) fn options(&self, index: usize) -> GroupOptions {
         let on_fatal = Arc::new(move |why: &str| panic!("node {index} must end: {why}"));
         GroupOptions {
             timing: self.timing,
@@ -114,12 +114,12 @@ impl Cluster {
         }
     }
 
-    pub async fn start(&mut self, index: usize) {
+    pub(crate) async fn start(&mut self, index: usize) {
         let options = self.options(index);
         self.start_with(index, options).await;
     }
 
-    pub async fn start_with(&mut self, index: usize, options: GroupOptions) {
+    pub(crate) async fn start_with(&mut self, index: usize, options: GroupOptions) {
         self.reserved[index] = None;
         let member = &self.members[index];
         let identity = FolderIdentity { cluster: Some(self.id), node: member.node, name: member.name.clone() };
@@ -137,7 +137,7 @@ impl Cluster {
         self.nodes[index] = Some(Node { group, stop, server });
     }
 
-    pub async fn stop(&mut self, index: usize) {
+    pub(crate) async fn stop(&mut self, index: usize) {
         let node = self.nodes[index].take().expect("the node runs");
         node.stop.cancel();
         // Streams of peers end with the group, and the server with them.
@@ -145,11 +145,11 @@ impl Cluster {
         node.server.await.expect("the server ends");
     }
 
-    pub async fn propose(&self, index: usize, command: Command) -> Result<Applied, ProposeError> {
+    pub(crate) async fn propose(&self, index: usize, command: Command) -> Result<Applied, ProposeError> {
         self.propose_as(index, RequestId::random(), command, false).await
     }
 
-    pub async fn propose_as(
+    pub(crate) async fn propose_as(
         &self,
         index: usize,
         request: RequestId,
@@ -160,7 +160,7 @@ impl Cluster {
         self.propose_seen(index, request, command, may_be_retry, seen).await
     }
 
-    pub async fn propose_seen(
+    pub(crate) async fn propose_seen(
         &self,
         index: usize,
         request: RequestId,
@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     /// The node that leads, as all running nodes see it.
-    pub async fn leader(&self) -> usize {
+    pub(crate) async fn leader(&self) -> usize {
         eventually("one leader", || {
             let seen: Vec<_> = self.running().into_iter().map(|index| self.node(index).leader()).collect();
             let first = *seen.first()?;
@@ -192,26 +192,26 @@ impl Cluster {
     }
 
     /// Names of all repositories at a node.
-    pub fn repositories(&self, index: usize) -> Vec<String> {
+    pub(crate) fn repositories(&self, index: usize) -> Vec<String> {
         let names = self.read(index, |kv| read::repositories(kv, None, usize::MAX).expect("repositories"));
         names.into_iter().map(|name| name.to_string()).collect()
     }
 
-    pub fn read<R>(&self, index: usize, read: impl FnOnce(&dyn KvRead) -> R) -> R {
+    pub(crate) fn read<R>(&self, index: usize, read: impl FnOnce(&dyn KvRead) -> R) -> R {
         let (mut read, mut result) = (Some(read), None);
         self.node(index).read_with(&mut |kv| result = read.take().map(|read| read(kv))).expect("the state can be read");
         result.expect("it was read")
     }
 
     /// Waits until a node is in a mode.
-    pub async fn wait_mode(&self, index: usize, wanted: Mode) {
+    pub(crate) async fn wait_mode(&self, index: usize, wanted: Mode) {
         let mut mode = self.node(index).watch_mode();
         let waited = tokio::time::timeout(PATIENCE, mode.wait_for(|mode| *mode == wanted)).await;
         waited.expect("the mode changes in time").expect("the node runs");
     }
 
     /// Waits until all running nodes have applied the same, and compares their hashes.
-    pub async fn assert_equal(&self) {
+    pub(crate) async fn assert_equal(&self) {
         let newest = self.running().into_iter().map(|index| self.node(index).applied()).max().expect("a node runs");
         let mut hashes = Vec::new();
         for index in self.running() {
@@ -223,7 +223,7 @@ impl Cluster {
 }
 
 /// Asks again and again until there is an answer.
-pub async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = soon();
     loop {
         if let Some(answer) = ask() {
@@ -235,7 +235,7 @@ pub async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T 
 }
 
 /// A command that pushes a manifest into a repository of this name.
-pub fn push(repository: &str) -> Command {
+pub(crate) fn push(repository: &str) -> Command {
     let body = Bytes::from(format!("the manifest of {repository}"));
     Command::PutManifest(Box::new(PutManifest {
         repository: repository.parse().expect("a name"),
@@ -251,6 +251,6 @@ pub fn push(repository: &str) -> Command {
 }
 
 /// Runs a test to its end, or fails it.
-pub async fn within<T>(test: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE * 3, test).await.expect("the test ends in time")
 }
