@@ -14,6 +14,8 @@ use super::{Verb, probe, say};
 
 /// How long a node may take to listen; below the minute that a script gives `start`.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long a process that has closed its sockets may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 const LISTEN_POLL: Duration = Duration::from_millis(20);
 /// Requests that may wait for one node.
 const INBOX_MAX: usize = 8;
@@ -90,7 +92,7 @@ impl Keeper {
 
     async fn do_verb(&mut self, verb: Verb) -> anyhow::Result<String> {
         match verb {
-            Verb::Start if self.process.is_some() => bail!("{} runs already; `restart` starts it anew", self.name),
+            Verb::Start if self.runs().await => bail!("{} runs already; `restart` starts it anew", self.name),
             Verb::Start => self.start().await,
             Verb::Stop if self.process.is_none() => Ok(format!("{} was down already", self.name)),
             Verb::Stop => self.stop().await,
@@ -99,6 +101,18 @@ impl Keeper {
                 self.start().await
             }
         }
+    }
+
+    /// Whether the node runs. One that does not listen any more is ending: whoever killed it and starts it again must
+    /// not be told that it runs.
+    async fn runs(&mut self) -> bool {
+        if self.process.is_some() && !probe::listens(self.http).await {
+            let status = tokio::time::timeout(END_TIMEOUT, ended(self.process.as_mut())).await;
+            if let Ok(status) = status {
+                self.report_death(&status);
+            }
+        }
+        self.process.is_some()
     }
 
     /// Done when the node listens for container clients.
@@ -220,6 +234,25 @@ mod tests {
         assert!(!is_alive(node.pid()));
         assert!(node.handle.ask(Verb::Stop).await.unwrap().contains("down already"));
         node.handle.ask(Verb::Start).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_killed_can_be_started_at_once() {
+        let mut node = keep("exec sleep 600");
+        node.handle.ask(Verb::Start).await.unwrap();
+        let first = node.pid();
+        // The socket closes before the process is gone, as with a real one.
+        let address = node.listener.take().unwrap().local_addr().unwrap();
+        kill_process(Pid::from_raw(first as i32).unwrap(), Signal::KILL).unwrap();
+        let again = tokio::spawn({
+            let handle = node.handle.clone();
+            async move { handle.ask(Verb::Start).await }
+        });
+        while node.pid() == first {
+            sleep(LISTEN_POLL).await;
+        }
+        node.listener = Some(std::net::TcpListener::bind(address).unwrap());
+        again.await.unwrap().unwrap();
     }
 
     #[tokio::test]
