@@ -3,6 +3,12 @@
 // A test may fail by panicking, in what it shares with others too.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod clients;
 mod cluster;
 mod dev;
 mod harness;
+mod modes;
+mod oci;
+mod refusals;
+mod regions;
+mod survival;
