@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use atoll_blobstore::{ByteStream, CheckedReader, StoreError};
 use atoll_metadata::{DropItem, Rejection, read};
-use atoll_types::{Digest, ObjectName, RegionId};
-use bytes::{Bytes, BytesMut};
+use atoll_types::{Digest, Hasher, ObjectName, RegionId};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
@@ -42,10 +42,36 @@ struct Read {
     size: u64,
     /// What has not been handed on yet.
     left: Range<u64>,
+    /// How the digest is proved.
+    proof: Proof,
+    /// Bytes of the source that were handed on from an earlier one.
+    skip: u64,
     source: Source,
     /// Copies of this region that have failed this read.
     avoid: Vec<ObjectName>,
     sources: usize,
+}
+
+/// What proves the digest of a read that changes its source. One source proves itself: this region's copy by the
+/// checksums of its blocks, another region's as a whole by holding its last block back. What is put together of two
+/// must be proved here, or the end of one would complete the wrong beginning of the other.
+enum Proof {
+    /// A range: each block is checked, and no more is promised.
+    Range,
+    /// All of a blob, begun with this region's copy: who goes on reads all of it, and is proved as a whole.
+    Local,
+    /// All of a blob, begun with another region's: what is handed on is hashed.
+    Hashed(Hasher),
+}
+
+impl Proof {
+    fn of(digest: &Digest, size: u64, range: &Range<u64>, source: &Source) -> Self {
+        match (*range == (0..size), source.local) {
+            (false, _) => Self::Range,
+            (true, Some(_)) => Self::Local,
+            (true, None) => Self::Hashed(digest.algorithm().hasher()),
+        }
+    }
 }
 
 impl BlobReader {
@@ -65,8 +91,8 @@ impl BlobReader {
         }
         let mut avoid = Vec::new();
         let source = self.find(digest, size, range.clone(), &mut avoid).await?;
-        let (reader, digest) = (self.clone(), *digest);
-        let read = Read { reader, digest, size, left: range, source, avoid, sources: 1 };
+        let (reader, digest, proof) = (self.clone(), *digest, Proof::of(digest, size, &range, &source));
+        let read = Read { reader, digest, size, left: range, proof, skip: 0, source, avoid, sources: 1 };
         Ok(stream::try_unfold(read, Read::next).boxed())
     }
 
@@ -159,18 +185,37 @@ impl Read {
         while !self.left.is_empty() {
             let error = match self.source.stream.next().await {
                 Some(Ok(bytes)) if bytes.is_empty() => continue,
-                Some(Ok(mut bytes)) => {
-                    let wanted = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
-                    bytes.truncate(wanted);
-                    self.left.start += bytes.len() as u64;
-                    return Ok(Some((bytes, self)));
-                }
+                Some(Ok(bytes)) => match self.take(bytes)? {
+                    Some(bytes) => return Ok(Some((bytes, self))),
+                    None => continue,
+                },
                 Some(Err(error)) => error,
                 None => StoreError::Unavailable(format!("the source of {} ended early", self.digest)),
             };
             self.change_source(error).await?;
         }
         Ok(None)
+    }
+
+    /// What is handed on of a piece; `None` if all of it was before. The last piece only if the whole is right.
+    fn take(&mut self, mut bytes: Bytes) -> Result<Option<Bytes>, StoreError> {
+        let before = self.skip.min(bytes.len() as u64);
+        self.skip -= before;
+        bytes.advance(before as usize);
+        let wanted = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
+        bytes.truncate(wanted);
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.left.start += bytes.len() as u64;
+        if let Proof::Hashed(hasher) = &mut self.proof {
+            hasher.update(&bytes);
+            if self.left.is_empty() && hasher.clone().finish() != self.digest {
+                let digest = self.digest;
+                return Err(StoreError::Other(format!("what other regions sent for {digest} is something else")));
+            }
+        }
+        Ok(Some(bytes))
     }
 
     /// Goes on from another copy, at the byte where this one failed: the client never notices.
@@ -182,7 +227,10 @@ impl Read {
             return Err(error);
         }
         self.sources += 1;
-        let found = self.reader.find(&self.digest, self.size, self.left.clone(), &mut self.avoid).await;
+        let from_the_start = matches!(self.proof, Proof::Local);
+        let range = if from_the_start { 0..self.size } else { self.left.clone() };
+        self.skip = self.left.start - range.start;
+        let found = self.reader.find(&self.digest, self.size, range, &mut self.avoid).await;
         self.source = found.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(())
     }

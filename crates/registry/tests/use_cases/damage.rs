@@ -1,12 +1,16 @@
 //! Copies that are bad, missing, or out of reach: no client gets a wrong byte, and none an error while any copy is in
 //! reach.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::support::{REPOSITORY, World, access, collect, content, eventually, options};
-use atoll_blobstore::{BlobStore as _, StoreError};
+use atoll_blobstore::{BlobStore as _, ByteStream, StoreError};
 use atoll_metadata::{Command, Rejection};
-use atoll_registry::RegistryError;
+use atoll_registry::{ReadThrough, ReadThroughError, RegistryError};
 use atoll_types::{Digest, StoreId};
 use bytes::Bytes;
+use futures::StreamExt as _;
 
 const BLOCK: usize = 256 << 10;
 
@@ -51,6 +55,34 @@ async fn a_copy_that_is_corrupt_in_the_middle_is_continued_from_another_region()
         assert!(world.us.blob(&digest).await.unwrap() == blob);
         assert_eq!((world.us.others.reads(), world.copy(&world.us, &digest)), (reads, Some(good)), "healed");
     }
+}
+
+/// Another region that sends something else up to the last block, and then fails; asked for the rest, it is right.
+struct Impostor(Bytes);
+
+#[async_trait::async_trait]
+impl ReadThrough for Impostor {
+    async fn read(&self, _: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        let right = self.0.slice(range.start as usize..range.end as usize);
+        if range.start > 0 {
+            return Ok(futures::stream::iter([Ok(right)]).boxed());
+        }
+        let wrong = Bytes::from(vec![b'x'; right.len() - BLOCK]);
+        let broken = StoreError::Unavailable("it has another digest".into());
+        Ok(futures::stream::iter([Ok(wrong), Err(broken)]).boxed())
+    }
+}
+
+#[tokio::test]
+async fn the_right_end_never_completes_a_wrong_beginning() {
+    let world = World::new();
+    let blob = content(5 * BLOCK, 9);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    let registry = world.eu.registry_over(Arc::new(Impostor(blob.clone())));
+    let handle = registry.open_blob(&access(REPOSITORY), &digest, &options()).await.unwrap();
+    let got = collect(registry.read_blob(&handle, 0..blob.len() as u64).await.unwrap()).await;
+    assert!(got.is_err(), "a wrong blob was completed: {} bytes", got.map_or(0, |bytes| bytes.len()));
 }
 
 #[tokio::test]

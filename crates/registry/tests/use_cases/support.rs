@@ -7,7 +7,8 @@ use atoll_auth::{Access, Action, Authorizer, Identity, OpenAuthorizer};
 use atoll_blobstore::{BlobStore, ByteStream, MemoryStore, StoreError, VerifyingWriter};
 use atoll_metadata::{Command, CopyItem, Expected, read};
 use atoll_registry::{
-    Consistency, Linked, PutAnswer, PutTarget, ReadOptions, Registry, RegistryConfig, RegistryError, WriteOptions,
+    Consistency, Linked, PutAnswer, PutTarget, ReadOptions, ReadThrough, Registry, RegistryConfig, RegistryError,
+    WriteOptions,
 };
 use atoll_testkit::{LocalGroup, LocalNode, OtherRegions};
 use atoll_types::{Algorithm, Digest, NodeId, ObjectName, Reference, RegionId, RepositoryName, StoreId};
@@ -27,6 +28,14 @@ pub(crate) struct Region {
     pub(crate) node: Arc<LocalNode>,
     pub(crate) others: Arc<OtherRegions>,
     pub(crate) registry: Arc<Registry>,
+}
+
+impl Region {
+    /// The use cases of this region, with another way to other regions.
+    pub(crate) fn registry_over(&self, read_through: Arc<dyn ReadThrough>) -> Registry {
+        let config = RegistryConfig::new(self.name.clone(), NodeId(9), self.store_id);
+        Registry::new(config, self.node.clone(), Arc::new(self.store.clone()), read_through)
+    }
 }
 
 pub(crate) struct World {
