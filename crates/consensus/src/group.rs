@@ -74,12 +74,26 @@ impl Stores {
             let fatal = move |error: &StorageError| on_fatal(&format!("the log has failed: {error}"));
             let log = Arc::new(LogStore::open(&folder, &resources, fatal)?);
             let state = Arc::new(StateStore::open(&folder, &resources)?);
+            cover_missing_log(&log, &state)?;
             Ok(Self { log, state })
         };
         let opened: Result<Self, StorageError> =
             tokio::task::spawn_blocking(open).await.map_err(|e| GroupError::Stopped(e.to_string()))?;
         Ok(opened?)
     }
+}
+
+/// After a kill the state may be ahead of the log: entries are applied when a quorum has them, which may be without
+/// this node's own disk. Raft then starts from the state and drops the log; a follower that is behind it needs a
+/// snapshot that reaches as far, and an older one would be sent to it for ever.
+fn cover_missing_log(log: &LogStore, state: &StateStore) -> Result<(), StorageError> {
+    let end = log.last_index().or(log.purged().map(|(index, _)| index)).unwrap_or(0);
+    let newest = state.current_checkpoint().map_or(0, |checkpoint| checkpoint.applied().revision);
+    if state.revision() > end && newest < state.revision() {
+        tracing::warn!(log = end, state = state.revision(), "the log ends before the state; a snapshot is made");
+        state.create_checkpoint()?;
+    }
+    Ok(())
 }
 
 impl Group {
@@ -340,11 +354,22 @@ impl Inner {
         let cancel = || self.cancel.clone();
         let barrier = BarrierTask { raft: self.raft.clone(), peers: self.peers.clone(), rounds: self.rounds.clone() };
         let (pulse, mode_cancel) = (self.pulse.clone(), cancel());
-        self.tasks.spawn(batching.run(cancel()));
-        self.tasks.spawn(barrier.run(cancel()));
-        self.tasks.spawn(async move { pulse.run(mode_cancel).await });
+        self.watched("the batcher", batching.run(cancel()));
+        self.watched("the barrier", barrier.run(cancel()));
+        self.watched("the mode", async move { pulse.run(mode_cancel).await });
         self.tasks.spawn(upkeep::watch_for_failure(self.raft.clone(), self.options.on_fatal.clone(), cancel()));
         self.tasks.spawn(upkeep::bound_log(self.raft.clone(), self.log.clone(), self.options.retention, cancel()));
+    }
+
+    /// A task without which the node is of no use: it ends with the group, or the process does.
+    fn watched(&self, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (on_fatal, cancel, running) = (self.options.on_fatal.clone(), self.cancel.clone(), self.tasks.spawn(task));
+        self.tasks.spawn(async move {
+            let ended = running.await;
+            if !cancel.is_cancelled() {
+                on_fatal(&format!("{what} of consensus has ended: {ended:?}"));
+            }
+        });
     }
 
     /// Proposes for a peer, if this node leads.

@@ -32,7 +32,13 @@ pub(crate) async fn watch_for_failure(raft: Raft, on_fatal: OnFatal, cancel: Can
         }
         tokio::select! {
             () = cancel.cancelled() => return,
-            changed = metrics.changed() => if changed.is_err() { return },
+            // Nobody is left who could tell: the task of Raft has panicked.
+            changed = metrics.changed() => if changed.is_err() {
+                if !cancel.is_cancelled() {
+                    on_fatal("consensus has ended without a word");
+                }
+                return;
+            },
         }
     }
 }
