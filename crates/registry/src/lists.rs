@@ -109,7 +109,14 @@ impl Registry {
         let read::Referrer { digest, media_type, size, artifact_type, annotations } = from;
         let annotations = match annotations {
             Some(annotations) => annotations,
-            None => self.annotations_of(access, &digest).await?,
+            None => match self.annotations_of(access, &digest).await {
+                // The list is worth more than what is out of reach of it.
+                Err(error @ (RegistryError::Elsewhere { .. } | RegistryError::Busy(_))) => {
+                    tracing::warn!(%digest, %error, "a referrer is listed without its annotations");
+                    Vec::new()
+                }
+                annotations => annotations?,
+            },
         };
         Ok(Referrer { digest, media_type, size, artifact_type, annotations })
     }

@@ -16,8 +16,8 @@ pub struct RegistryConfig {
     pub store: StoreId,
     /// How old the view may be for reads by tag, lists and referrers that ask for nothing more.
     pub max_staleness: Duration,
-    /// Prefixes of repositories whose reads by tag, lists and referrers always take a barrier.
-    pub linearizable: Vec<String>,
+    /// By prefix of a repository's name, how current its reads by tag, lists and referrers are. The longest counts.
+    pub tag_reads: Vec<(String, Consistency)>,
     /// Most upload sessions that are open at once at this node.
     pub uploads_max: usize,
     /// For how long a session may be idle before it ends.
@@ -30,7 +30,7 @@ impl RegistryConfig {
     /// The bound of staleness where none is configured.
     pub const MAX_STALENESS: Duration = Duration::from_secs(1);
     /// The bound of open sessions where none is configured.
-    pub const UPLOADS_MAX: usize = 10_000;
+    pub const UPLOADS_MAX: usize = 1_000;
     /// The idle time of sessions where none is configured.
     pub const UPLOAD_IDLE: Duration = Duration::from_secs(3_600);
 
@@ -41,7 +41,7 @@ impl RegistryConfig {
             node,
             store,
             max_staleness: Self::MAX_STALENESS,
-            linearizable: Vec::new(),
+            tag_reads: Vec::new(),
             uploads_max: Self::UPLOADS_MAX,
             upload_idle: Self::UPLOAD_IDLE,
             checksum_cache_bytes: 32 << 20,

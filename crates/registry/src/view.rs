@@ -9,8 +9,8 @@ use atoll_types::{RepositoryName, RequestId, Revision};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    BarrierError, Consistency, Freshness, MetadataGroup, MetadataGroupExt, Mode, Proposal, ReadOptions, RegistryConfig,
-    RegistryError, WriteOptions,
+    BarrierError, Consistency, Freshness, MetadataGroup, MetadataGroupExt, Mode, Proposal, ProposeError, ReadOptions,
+    RegistryConfig, RegistryError, WriteOptions,
 };
 
 /// How often a read that waits for a barrier looks whether the node has become read-only.
@@ -77,7 +77,9 @@ impl View {
     }
 
     fn is_linearizable(&self, repository: &RepositoryName) -> bool {
-        self.config.linearizable.iter().any(|prefix| repository.as_str().starts_with(prefix.as_str()))
+        let fitting =
+            self.config.tag_reads.iter().filter(|(prefix, _)| repository.as_str().starts_with(prefix.as_str()));
+        fitting.max_by_key(|(prefix, _)| prefix.len()).is_some_and(|(_, reads)| *reads == Consistency::Linearizable)
     }
 
     /// Waits until the revision that is asked for is applied.
@@ -171,14 +173,20 @@ impl View {
         let applied = self.metadata.propose(proposal).await?;
         match applied.outcome {
             Outcome::Done(done) => Ok((applied.revision, done)),
+            // Nobody retried: it is this node that was too far behind when the request came.
+            Outcome::Rejected(Rejection::Expired) if options.request.is_none() => {
+                let why = "this node is catching up with the group; try again".to_owned();
+                Err(ProposeError::NotProposed(why).into())
+            }
             Outcome::Rejected(rejection) => Err(rejection.into()),
         }
     }
 }
 
 impl WriteOptions {
-    /// The same, for a step of a write that is not the one that the client named.
+    /// The same, for a step of a write that is not the one that the client named. What the client knew counts for it
+    /// too: a retry must not bring back what was deleted since.
     pub(crate) fn of_a_step(&self) -> Self {
-        Self { request: None, ..self.clone() }
+        Self { request: self.request.map(|(seen, _)| (seen, RequestId::random())), ..self.clone() }
     }
 }

@@ -11,7 +11,7 @@ use atoll_consensus::Group;
 use atoll_http::{App, HttpConfig, RequestLimits, ServerLimits};
 use atoll_metadata::{NodeRole, RegisterNode, read};
 use atoll_proto::replication::ClusterIdentity;
-use atoll_registry::{MetadataGroup, Registry, RegistryConfig};
+use atoll_registry::{Consistency, MetadataGroup, Registry, RegistryConfig};
 use atoll_replication::{BlobServer, FetcherOptions, LocalNode, Parts, PeerOptions, ReadThroughOptions, Replication};
 use atoll_telemetry::Metrics;
 use atoll_types::StoreId;
@@ -243,10 +243,13 @@ fn registration_of(config: &NodeConfig, kind: &str, store: StoreId) -> RegisterN
 }
 
 fn registry_config(config: &NodeConfig, store: StoreId) -> RegistryConfig {
-    let linearizable = config.reads.tag_reads.iter().filter(|(_, reads)| **reads == TagReads::Linearizable);
+    let tag_reads = config.reads.tag_reads.iter().map(|(prefix, reads)| match reads {
+        TagReads::Linearizable => (prefix.clone(), Consistency::Linearizable),
+        TagReads::Bounded => (prefix.clone(), Consistency::Default),
+    });
     RegistryConfig {
         max_staleness: Duration::from_millis(config.reads.max_staleness_ms),
-        linearizable: linearizable.map(|(prefix, _)| prefix.clone()).collect(),
+        tag_reads: tag_reads.collect(),
         checksum_cache_bytes: CHECKSUM_CACHE_BYTES,
         ..RegistryConfig::new(config.node.region.clone(), config.node.id, store)
     }

@@ -1,14 +1,20 @@
 //! The use cases of uploads.
 
+use std::time::Duration;
+
 use atoll_auth::{Access, Push};
 use atoll_blobstore::Finished;
 use atoll_metadata::{BlobSource, Command, read};
 use atoll_types::{Algorithm, Digest, ObjectName};
+use tokio::time::Instant;
 
 use super::session::{Append, Upload};
 use super::sessions::Held;
 use super::{Body, Owner, SessionId, UploadStatus};
 use crate::{Linked, ProposeError, Registry, RegistryError, WriteOptions};
+
+/// What a blob that is stored may take to be linked, however long the storing took.
+const LINK_WAIT: Duration = Duration::from_secs(10);
 
 impl Registry {
     /// Who owns a session, by its name alone.
@@ -166,7 +172,14 @@ impl Registry {
             BlobSource::Uploaded { region: config.region.clone(), store: config.store, object: finished.object };
         let repository = access.repository().clone();
         let command = Command::LinkBlob { repository, digest: finished.digest, size: finished.size, source };
+        let before = self.view.freshness().applied;
+        // Syncing the bytes may have taken longer than the client's write may.
+        let options = &WriteOptions { deadline: options.deadline.max(Instant::now() + LINK_WAIT), ..options.clone() };
         let (revision, _) = self.view.write(access, command, options).await?;
+        if revision <= before {
+            // The request was answered before: the blob is linked by the object of that attempt.
+            self.remove(&finished.object).await;
+        }
         Ok(Linked { digest: finished.digest, revision })
     }
 

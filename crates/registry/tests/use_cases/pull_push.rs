@@ -128,7 +128,11 @@ async fn what_is_not_found_is_asked_of_the_majority_first() {
 
 #[tokio::test]
 async fn a_read_by_tag_is_as_old_as_it_may_be_and_no_older() {
-    let world = World::configured(|config| RegistryConfig { linearizable: vec!["team/strict".into()], ..config });
+    let tag_reads = vec![
+        ("team/strict".to_owned(), Consistency::Linearizable),
+        ("team/strict/not".to_owned(), Consistency::Default),
+    ];
+    let world = World::configured(|config| RegistryConfig { tag_reads: tag_reads.clone(), ..config });
     let one = world.us.push_image("v", "one").await;
     world.eu.node.lag();
     let two = world.us.push_image("v", "two").await;
