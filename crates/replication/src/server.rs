@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_blobstore::{BlockStream, CheckedReader, StoreError};
+use atoll_blobstore::{BlobStore, BlockStream, CheckedReader, StoreError};
 use atoll_metadata::{Command, DropItem, read};
 use atoll_proto::replication::v1::blobs_server::{Blobs, BlobsServer};
 use atoll_proto::replication::v1::{self, FetchRequest, PingRequest, PingResponse};
 use atoll_proto::replication::{ClusterIdentity, FetchBlob};
-use atoll_registry::{MetadataGroup, MetadataGroupExt};
+use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
 use atoll_types::{Digest, ObjectName, RegionId};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -44,6 +44,7 @@ pub struct BlobServer {
 #[derive(Clone)]
 struct Reports {
     region: RegionId,
+    store: Arc<dyn BlobStore>,
     metadata: Arc<dyn MetadataGroup>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -63,7 +64,8 @@ impl BlobServer {
         stop: CancellationToken,
     ) -> Self {
         let (region, stopping) = (local.region.clone(), stop.clone());
-        let reports = Reports { region, metadata: metadata.clone(), tasks: TaskTracker::new(), stop: stopping };
+        let store = reader.store().clone();
+        let reports = Reports { region, store, metadata: metadata.clone(), tasks: TaskTracker::new(), stop: stopping };
         Self { local, metadata, reader, streams: Arc::new(Semaphore::new(streams_max)), reports, stop }
     }
 
@@ -136,7 +138,12 @@ impl Reports {
         }
         tracing::warn!(%digest, %object, %error, "a copy is missing or corrupt; it is dropped and fetched again");
         let (metadata, stop, region) = (self.metadata.clone(), self.stop.clone(), self.region.clone());
+        let store = self.store.clone();
         self.tasks.spawn(async move {
+            // A disk that is not mounted, or another one in its place, lacks every object: that is no reason to drop any.
+            if metadata.freshness().mode != Mode::ReadWrite || store.probe().await.is_err() {
+                return;
+            }
             let command = Command::DropCopies { region, copies: vec![DropItem { digest, object }] };
             let dropped = propose::system(&*metadata, command, REPORT_WAIT);
             if let Some(Err(error)) = stop.run_until_cancelled(dropped).await {

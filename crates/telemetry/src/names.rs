@@ -26,5 +26,7 @@ pub const REPLICATION_LAG_BLOBS: &str = "atoll_replication_lag_blobs";
 pub const REPLICATION_LAG_BYTES: &str = "atoll_replication_lag_bytes";
 /// Age of the oldest of them, in seconds.
 pub const REPLICATION_LAG_OLDEST_SECONDS: &str = "atoll_replication_lag_oldest_age_seconds";
+/// 1 if the lag is exact, 0 if this node is cut off and it may be more by now.
+pub const REPLICATION_LAG_KNOWN: &str = "atoll_replication_lag_known";
 /// Bytes fetched from other regions, by source region.
 pub const REPLICATION_FETCHED_BYTES: &str = "atoll_replication_fetched_bytes";

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use atoll_consensus::Group;
-use atoll_metadata::read;
-use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
+use atoll_metadata::KvError;
+use atoll_registry::{MetadataGroup, Mode};
+use atoll_replication::{LeaderClock, RegionLag, lag_report};
 use atoll_telemetry::{Sample, SampleKind, Source, names};
 
 /// Mode, staleness and lag, from the node's own view.
 pub(crate) struct NodeGauges {
     metadata: Arc<dyn MetadataGroup>,
     group: Group,
+    clock: LeaderClock,
 }
 
 impl NodeGauges {
     pub(crate) fn new(metadata: Arc<dyn MetadataGroup>, group: Group) -> Self {
-        Self { metadata, group }
+        Self { metadata, group, clock: LeaderClock::default() }
     }
 
     fn raft(&self) -> Vec<Sample> {
@@ -40,20 +42,19 @@ impl NodeGauges {
         samples
     }
 
-    fn lag(&self) -> Result<Vec<Sample>, atoll_metadata::KvError> {
-        let (now_ms, lags) = self.metadata.read(|kv| {
-            let regions = read::regions(kv)?;
-            let lags = regions.into_iter().map(|r| Ok((read::lag(kv, &r.region)?, r.region)));
-            Ok((read::last_time_ms(kv)?, lags.collect::<Result<Vec<_>, atoll_metadata::KvError>>()?))
-        })?;
-        let of = |name, help, value: &dyn Fn(&read::Lag) -> f64| -> Vec<Sample> {
-            lags.iter().map(|(lag, region)| labelled(name, help, region.as_str(), value(lag))).collect()
+    fn lag(&self) -> Result<Vec<Sample>, KvError> {
+        let regions = lag_report(&self.metadata, &self.clock)?.regions;
+        let of = |name, help, value: &dyn Fn(&RegionLag) -> f64| -> Vec<Sample> {
+            regions.iter().map(|lag| labelled(name, help, lag.region.as_str(), value(lag))).collect()
         };
-        let age = |lag: &read::Lag| lag.oldest_since_ms.map_or(0.0, |s| now_ms.saturating_sub(s) as f64 / 1000.0);
+        let age = |lag: &RegionLag| lag.oldest_age_ms.unwrap_or(0) as f64 / 1000.0;
         Ok([
             of(names::REPLICATION_LAG_BLOBS, "Blobs that a region wants and does not have", &|l| l.blobs as f64),
             of(names::REPLICATION_LAG_BYTES, "Bytes that a region wants and does not have", &|l| l.bytes as f64),
             of(names::REPLICATION_LAG_OLDEST_SECONDS, "Age of the oldest blob that a region wants", &age),
+            of(names::REPLICATION_LAG_KNOWN, "1 if the lag is exact, 0 if it is at least what is told", &|l| {
+                f64::from(l.known)
+            }),
         ]
         .concat())
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atoll_telemetry::TelemetryOptions;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::NodeConfig;
 use parts::Node;
@@ -25,6 +26,7 @@ const RUNTIME_END_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a node until it is told to end.
 pub(crate) fn run(config: NodeConfig) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let telemetry = {
         // The exporter's channel belongs to the runtime.
@@ -38,6 +40,14 @@ pub(crate) fn run(config: NodeConfig) -> anyhow::Result<()> {
     telemetry.shutdown();
     runtime.shutdown_timeout(RUNTIME_END_WAIT);
     ended
+}
+
+/// Uploads, connections and databases take a descriptor each; the usual soft limit of 1,024 is for programs that use
+/// `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // A limit that cannot be raised is the operator's choice.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 async fn serve(config: NodeConfig) -> anyhow::Result<()> {

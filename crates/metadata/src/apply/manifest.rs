@@ -131,8 +131,13 @@ fn check_tags(step: &Step<'_>, put: &PutManifest) -> Run<()> {
     Ok(())
 }
 
+/// A media type without its parameters.
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
 fn check_media_type(put: &PutManifest, found: Option<&ManifestRecord>) -> Run<()> {
-    match found.filter(|record| record.media_type != put.media_type) {
+    match found.filter(|record| essence(&record.media_type) != essence(&put.media_type)) {
         Some(record) => {
             Err(Rejection::MediaTypeConflict { digest: put.digest, found: record.media_type.clone() }.into())
         }

@@ -19,7 +19,7 @@ pub(super) const RETRY_REVISIONS: u64 = 65_536;
 /// Outcomes pruned by one apply: more than one, so that a backlog shrinks.
 const OUTCOMES_PRUNED: usize = 4;
 /// Tombstones pruned by one apply.
-const TOMBSTONES_PRUNED: usize = 64;
+const TOMBSTONES_PRUNED: usize = 256;
 
 /// The outcome of a request that was applied before.
 pub(super) fn kept(step: &Step<'_>, entry: &Entry) -> Result<Option<Applied>, KvError> {
