@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atoll_proto::raft::v1 as wire;
 use atoll_proto::raft::v1::raft_client::RaftClient;
-use futures::Stream;
+use futures::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
@@ -129,9 +129,14 @@ impl RaftNetworkV2<Types> for Client {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
+            let (requests, flow) = log_stream::requests(input);
+            let mut requests = Box::pin(requests);
+            // openraft waits its backoff in this stream: asked before the connection is made, or a peer that refuses
+            // connections is called again and again without a pause.
+            let Some(first) = requests.next().await else { return Ok(stream::empty().boxed()) };
+            let requests = stream::iter([first]).chain(requests);
             let mut raft = self.raft(self.lane)?;
             let timing = self.peers.timing();
-            let (requests, flow) = log_stream::requests(input);
             let answers =
                 self.within(RPCTypes::AppendEntries, timing.election_min, raft.stream_append(requests)).await?;
             let stream: BoxStream<'s, _> = Box::pin(log_stream::answers(answers, flow, self.link, timing.log_stall));
