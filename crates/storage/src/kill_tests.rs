@@ -48,11 +48,8 @@ fn apply(log: &LogStore, state: &StateStore, to: u64) {
 }
 
 /// Writes until it is killed, and tells each index that is durable.
-#[test]
-#[ignore = "the process that the other test kills"]
-fn writer() {
-    let Ok(path) = std::env::var(FOLDER) else { panic!("{FOLDER} is not set") };
-    let (log, state) = open(Path::new(&path));
+fn write_until_killed(path: &Path) -> ! {
+    let (log, state) = open(path);
     let mut index = log.last_index().or(log.purged().map(|(i, _)| i)).unwrap_or(0);
     loop {
         index += 1;
@@ -74,6 +71,10 @@ fn writer() {
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
+    // The process that is killed is this test again.
+    if let Ok(path) = std::env::var(FOLDER) {
+        write_until_killed(Path::new(&path));
+    }
     let dir = tempfile::tempdir().expect("a folder");
     let mut durable = 0;
     for round in 0..8 {
@@ -100,7 +101,7 @@ fn what_was_acknowledged_survives_a_kill() {
 /// Runs the writer until it has told an index, kills it, and returns the last index that it told.
 fn run_and_kill(path: &Path, until: u64) -> u64 {
     let mut writer = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "kill_tests::writer", "--ignored", "--nocapture"])
+        .args(["--exact", "kill_tests::what_was_acknowledged_survives_a_kill", "--nocapture"])
         .env(FOLDER, path)
         .stdout(Stdio::piped())
         .spawn()
