@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::harness::{Cluster, atoll, free_address, text, wait_for};
-use crate::oci::Client;
+use crate::oci::{Client, Image};
 
 /// The configuration that `dev` made for a node, changed and stored beside it.
 fn changed(cluster: &Cluster, node: &str, changes: &[(&str, &str)]) -> PathBuf {
@@ -91,6 +91,24 @@ fn a_store_that_is_not_the_regions_is_refused() {
     });
     wait_for("the node ends", || Client::new(&cluster.nodes[1].http.to_string()).get("/livez").is_err().then_some(()));
     drop(start);
+}
+
+/// A node that has forgotten its votes and its log must not come back as its old self, and must not harm the others.
+#[test]
+fn a_node_that_has_lost_its_data_folder_is_refused_and_the_others_go_on() {
+    let cluster = Cluster::start();
+    cluster.node("stop", "ap-south-1");
+    let folder = cluster.data().join("ap-south-1");
+    let data = walk(&folder).into_iter().find(|path| path.join("atoll.json").exists()).expect("a data folder");
+    std::fs::remove_dir_all(&data).expect("the disk is lost");
+    let start = cluster.dev(&["start", "ap-south-1"]).output().expect("`atoll dev` runs");
+    let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    wait_for("the node says why it ends", || {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        log.contains("the group knows it").then_some(())
+    });
+    let client = Client::new(&cluster.nodes[0].http.to_string());
+    client.push("lost/r", "v1", &Image::new(1, 1, 1_000)).unwrap_or_else(|e| panic!("{e}; {} {log}", text(&start)));
 }
 
 fn blobs(cluster: &Cluster, node: &str) -> PathBuf {

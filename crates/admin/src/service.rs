@@ -100,6 +100,14 @@ impl Admin for AdminService {
         Ok(Response::new(wire::SetReplicationPausedResponse { revision, regions }))
     }
 
+    async fn knows_node(&self, ask: Request<wire::KnowsNodeRequest>) -> Answer<wire::KnowsNodeResponse> {
+        let ask = ask.into_inner();
+        let nodes = self.metadata.read(|kv| read::nodes(kv)).map_err(|e| Status::internal(e.to_string()))?;
+        let same = ask.cluster_id == self.nodes.cluster().id.to_string();
+        let known = same && nodes.iter().any(|node| node.node.0 == ask.node);
+        Ok(Response::new(wire::KnowsNodeResponse { known }))
+    }
+
     async fn prove_state(&self, _: Request<wire::ProveStateRequest>) -> Answer<wire::ProveStateResponse> {
         let proof = self.nodes.prove_state().await.map_err(Status::internal)?;
         Ok(Response::new(wire::ProveStateResponse {

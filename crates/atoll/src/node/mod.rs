@@ -4,6 +4,7 @@ mod gauges;
 mod group;
 mod health;
 mod listeners;
+mod lost_folder;
 mod parts;
 mod peers;
 mod registration;

@@ -26,7 +26,7 @@ use super::health::{NodeHealth, StoreHealth};
 use super::listeners::Listeners;
 use super::peers::{ClusterNodes, Directory};
 use super::registration::{Registered, register};
-use super::{servers, signals};
+use super::{lost_folder, servers, signals};
 use crate::config::{NodeConfig, Role, TagReads};
 
 /// How often the object store is probed.
@@ -55,6 +55,7 @@ impl Node {
         let listeners = Listeners::bind(&config.listen).await?;
         let (fatal_tell, fatal) = mpsc::channel(1);
         let group = group::start(&config, fatal_tell).await?;
+        lost_folder::refuse(&config, &group).await?;
         let metadata: Arc<dyn MetadataGroup> = Arc::new(GroupAdapter(group.clone()));
         let (store, store_id) = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
