@@ -306,9 +306,12 @@ pub(crate) struct TelemetrySection {
     pub(crate) otlp_endpoint: Option<String>,
 }
 
+/// Without openraft's warnings of every heartbeat that a dead peer does not answer: a dozen lines a second.
+const DEFAULT_FILTER: &str = "info,openraft=warn,openraft::core::heartbeat=error,openraft::replication=error";
+
 impl Default for TelemetrySection {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::default(), otlp_endpoint: None }
+        Self { filter: DEFAULT_FILTER.into(), format: LogFormat::default(), otlp_endpoint: None }
     }
 }
 

@@ -24,10 +24,11 @@ pub(super) fn text(folder: &DevFolder, topology: &Topology) -> String {
     let _ = write!(
         text,
         "\nDATA is {data}\n  logs in DATA/<node>/log; {command} stop {node}, or start, or restart\n  \
-         {binary} cluster status\nCtrl-C ends all nodes; the data stays.\n",
+         {binary} --node http://{admin} cluster status\nCtrl-C ends all nodes; the data stays.\n",
         data = folder.path().display(),
         command = command(folder),
         node = topology.nodes.last().map_or("NODE", |n| n.name.as_str()),
+        admin = topology.nodes.first().map_or_else(String::new, |n| n.admin.to_string()),
         binary = quote(&folder.binary().display().to_string()),
     );
     text
