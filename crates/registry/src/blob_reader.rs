@@ -61,7 +61,7 @@ enum Proof {
     /// All of a blob, begun with this region's copy: who goes on reads all of it, and is proved as a whole.
     Local,
     /// All of a blob, begun with another region's: what is handed on is hashed.
-    Hashed(Hasher),
+    Hashed(Box<Hasher>),
 }
 
 impl Proof {
@@ -69,7 +69,7 @@ impl Proof {
         match (*range == (0..size), source.local) {
             (false, _) => Self::Range,
             (true, Some(_)) => Self::Local,
-            (true, None) => Self::Hashed(digest.algorithm().hasher()),
+            (true, None) => Self::Hashed(Box::new(digest.algorithm().hasher())),
         }
     }
 }
@@ -210,7 +210,7 @@ impl Read {
         self.left.start += bytes.len() as u64;
         if let Proof::Hashed(hasher) = &mut self.proof {
             hasher.update(&bytes);
-            if self.left.is_empty() && hasher.clone().finish() != self.digest {
+            if self.left.is_empty() && Hasher::clone(hasher).finish() != self.digest {
                 let digest = self.digest;
                 return Err(StoreError::Other(format!("what other regions sent for {digest} is something else")));
             }
