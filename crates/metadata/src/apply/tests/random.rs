@@ -238,13 +238,18 @@ impl Run {
     fn late(&mut self, entry: &Entry) {
         let seen = entry.envelope.seen.0;
         let latest = |of: &BTreeMap<String, u64>, thing: &str| of.get(thing).copied().unwrap_or(0);
+        // What was deleted and made again since is there by a newer request: an older one adds nothing to it.
+        let gone_since = |thing: &str| {
+            let deleted = latest(&self.deleted, thing);
+            deleted > seen && deleted > latest(&self.written, thing)
+        };
         let mut conflict = false;
         match &entry.command {
             Command::LinkBlob { repository, digest, .. } => {
-                conflict = latest(&self.deleted, &format!("link {repository} {digest}")) > seen;
+                conflict = gone_since(&format!("link {repository} {digest}"));
             }
             Command::PutManifest(put) => {
-                conflict |= latest(&self.deleted, &format!("manifest {} {}", put.repository, put.digest)) > seen;
+                conflict |= gone_since(&format!("manifest {} {}", put.repository, put.digest));
                 for update in &put.tags {
                     let tag = format!("tag {} {}", put.repository, update.tag);
                     conflict |= latest(&self.written, &tag).max(latest(&self.deleted, &tag)) > seen;
