@@ -18,12 +18,14 @@ use super::{Verb, banner, probe, say};
 use crate::cli::Failure;
 use crate::config::Topology;
 
+/// How long the nodes of a supervisor that was killed may take to end.
+const KILLED_NODES_WAIT: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// Runs the cluster until SIGINT or SIGTERM.
 pub(super) fn run(folder: &DevFolder, topology: &Topology) -> Result<(), Failure> {
     let _lock = folder.lock()?;
-    probe::refuse_occupied(topology)?;
+    refuse_occupied(folder, topology)?;
     let record = ClusterRecord::open(folder, topology)?;
     for node in &topology.nodes {
         write_node_config(folder, &record.node_config(folder, topology, node))?;
@@ -32,6 +34,20 @@ pub(super) fn run(folder: &DevFolder, topology: &Topology) -> Result<(), Failure
     // One thread, the main one, which lives as long as the process: the nodes are tied to the thread that starts them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(supervise(folder, topology))
+}
+
+/// Refuses ports that something listens on; but nodes of a supervisor that was killed are still ending, and are waited
+/// for: its socket is there yet.
+fn refuse_occupied(folder: &DevFolder, topology: &Topology) -> anyhow::Result<()> {
+    let killed = folder.socket().exists();
+    let until = std::time::Instant::now() + KILLED_NODES_WAIT;
+    loop {
+        let refused = probe::refuse_occupied(topology);
+        if refused.is_ok() || !killed || std::time::Instant::now() >= until {
+            return refused;
+        }
+        std::thread::sleep(READY_POLL);
+    }
 }
 
 async fn supervise(folder: &DevFolder, topology: &Topology) -> Result<(), Failure> {
