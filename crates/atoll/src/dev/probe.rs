@@ -32,6 +32,11 @@ pub(super) async fn listens(address: SocketAddr) -> bool {
     matches!(timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
+/// Whether a node answers at all, whatever it says.
+pub(super) async fn answers(address: SocketAddr) -> bool {
+    matches!(timeout(PROBE_TIMEOUT, status(address, "/livez")).await, Ok(Ok(_)))
+}
+
 /// Whether a node takes pushes.
 pub(super) async fn takes_pushes(address: SocketAddr) -> bool {
     matches!(timeout(PROBE_TIMEOUT, status(address, "/readyz?for=push")).await, Ok(Ok(200)))
