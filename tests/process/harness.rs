@@ -194,9 +194,14 @@ impl Cluster {
         Pid::from_raw(number).expect("a pid")
     }
 
-    /// Sends a signal to a node, past the supervisor.
+    /// Sends a signal to a node, past the supervisor. One that stops has stopped every thread on return: until then a
+    /// thread that runs on another core can still answer.
     pub(crate) fn signal(&self, name: &str, signal: Signal) {
-        kill_process(self.pid(name), signal).expect("the node runs");
+        let pid = self.pid(name);
+        kill_process(pid, signal).expect("the node runs");
+        if signal == Signal::STOP {
+            wait_for(format!("{name} is stopped"), || threads(pid).iter().all(|&state| state == 'T').then_some(()));
+        }
     }
 
     /// Sends a signal to the supervisor and waits for its end.
@@ -242,8 +247,14 @@ pub(crate) fn text(output: &Output) -> String {
 
 /// Whether a process is there and has not ended. (One that nobody has waited for yet has ended.)
 pub(crate) fn is_alive(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+    threads(pid).iter().any(|state| !['Z', 'X'].contains(state))
+}
+
+/// The state of each thread of a process (proc_pid_stat(5)). The first may be a zombie while others still run.
+fn threads(pid: Pid) -> Vec<char> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let stats = tasks.into_iter().flatten().flatten().map(|task| std::fs::read_to_string(task.path().join("stat")));
+    stats.flatten().filter_map(|stat| stat.rsplit(") ").next()?.chars().next()).collect()
 }
 
 /// The status and body of a GET; `None` when there is no answer.
