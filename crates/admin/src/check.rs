@@ -59,21 +59,29 @@ fn node_hash(node: &RegisterNode, revision: Revision, hash: u128) -> wire::NodeH
     wire::NodeHash { name: node.name.to_string(), revision: revision.0, state_hash: format!("{hash:032x}") }
 }
 
-/// In addition, every node computes its hash from its whole store: a difference is corruption at that node.
+/// In addition, every node computes its hash from its whole store: a difference is corruption at that node
+/// (`DATA_LOSS`). That a node could not be checked is no proof of either (`UNAVAILABLE`).
 pub(crate) async fn deep_check(metadata: &dyn MetadataGroup, nodes: &dyn Nodes) -> Result<(), Status> {
     let known = known_nodes(metadata, nodes);
     let proofs = join_all(known.iter().map(|node| nodes.prove_state_of(node))).await;
-    let wrong: Vec<String> = known.iter().zip(proofs).filter_map(|(node, proof)| wrong(node, proof)).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(Status::data_loss(wrong.join("; "))) }
+    let (mut corrupt, mut unchecked) = (Vec::new(), Vec::new());
+    for (node, proof) in known.iter().zip(proofs) {
+        match proof {
+            Ok(proof) if proof.kept == proof.computed => {}
+            Ok(proof) => corrupt.push(corruption(node, &proof)),
+            Err(why) => unchecked.push(format!("{} could not be checked: {why}", node.name)),
+        }
+    }
+    if !corrupt.is_empty() {
+        corrupt.append(&mut unchecked);
+        return Err(Status::data_loss(corrupt.join("; ")));
+    }
+    if unchecked.is_empty() { Ok(()) } else { Err(Status::unavailable(unchecked.join("; "))) }
 }
 
-fn wrong(node: &RegisterNode, proof: Result<StateProof, String>) -> Option<String> {
-    match proof {
-        Ok(proof) if proof.kept == proof.computed => None,
-        Ok(proof) => Some(format!(
-            "the state of {} at revision {} is corrupt: its hash is {:032x}, its content has {:032x}; replace the node",
-            node.name, proof.revision, proof.kept, proof.computed
-        )),
-        Err(why) => Some(format!("{} could not be checked: {why}", node.name)),
-    }
+fn corruption(node: &RegisterNode, proof: &StateProof) -> String {
+    format!(
+        "the state of {} at revision {} is corrupt: its hash is {:032x}, its content has {:032x}; replace the node",
+        node.name, proof.revision, proof.kept, proof.computed
+    )
 }
