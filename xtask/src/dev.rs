@@ -1,10 +1,13 @@
 //! `cargo xtask dev`: what `atoll dev` needs, and then `atoll dev` itself, in this very process.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -13,6 +16,10 @@ use crate::{prerequisites, workspace};
 /// The whole workspace and one of its tests are selected so that every dependency has the features that it has in
 /// `cargo test --workspace`. Otherwise what `dev` builds, the tests build again: a third of all crates.
 const BUILD: [&str; 8] = ["build", "--quiet", "--workspace", "--locked", "--bin", "atoll", "--test", "process"];
+
+/// How long the nodes of a supervisor that was killed may take to end.
+const KILLED_NODES_WAIT: Duration = Duration::from_secs(10);
+const PORTS_POLL: Duration = Duration::from_millis(50);
 
 /// Refuses occupied ports, installs, builds, and becomes `atoll dev`.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
@@ -24,7 +31,8 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
         return become_dev(&running, arguments);
     }
     if !asked.verb && !asked.help {
-        refuse_occupied(asked.topology.as_deref())?;
+        let killed = asked.data_folder().is_some_and(|folder| supervisor_was_killed(&folder));
+        refuse_occupied(asked.topology.as_deref(), if killed { KILLED_NODES_WAIT } else { Duration::ZERO })?;
     }
     prerequisites::ensure(prerequisites::BUILD)?;
     workspace::succeed(&mut workspace::cargo(BUILD))?;
@@ -67,17 +75,37 @@ impl Asked {
 
     /// The binary that the cluster in the data folder runs.
     fn installed_binary(&self) -> Option<PathBuf> {
-        let folder = self.data.clone().or_else(|| {
+        Some(self.data_folder()?.join("bin/atoll")).filter(|binary| binary.is_file())
+    }
+
+    fn data_folder(&self) -> Option<PathBuf> {
+        self.data.clone().or_else(|| {
             let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
             let user = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
             Some(user.join("atoll/dev"))
-        })?;
-        Some(folder.join("bin/atoll")).filter(|binary| binary.is_file())
+        })
     }
 }
 
-/// A build takes minutes: a port that is taken is told before it.
-fn refuse_occupied(topology: Option<&Path>) -> anyhow::Result<()> {
+/// Whether the supervisor of a data folder went without ending its nodes: its socket is there, and nobody answers.
+fn supervisor_was_killed(folder: &Path) -> bool {
+    let refused = |socket| UnixStream::connect(socket).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+    refused(folder.join("dev.sock"))
+}
+
+/// A build takes minutes: a port that is taken is told before it, when it is not free within `wait`.
+fn refuse_occupied(topology: Option<&Path>, wait: Duration) -> anyhow::Result<()> {
+    let until = Instant::now() + wait;
+    while let Err(refused) = check_ports(topology) {
+        if Instant::now() >= until {
+            return Err(refused);
+        }
+        std::thread::sleep(PORTS_POLL);
+    }
+    Ok(())
+}
+
+fn check_ports(topology: Option<&Path>) -> anyhow::Result<()> {
     let default = workspace::root().join("cluster/three-regions.toml");
     let file = topology.unwrap_or(&default);
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -144,9 +172,25 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("t.toml");
         std::fs::write(&file, format!("[[node]]\nhttp = \"{}\"", held.local_addr().unwrap())).unwrap();
-        let refusal = refuse_occupied(Some(&file)).unwrap_err().to_string();
+        let refusal = refuse_occupied(Some(&file), Duration::ZERO).unwrap_err().to_string();
         assert!(refusal.contains(&held.local_addr().unwrap().to_string()), "{refusal}");
         drop(held);
-        refuse_occupied(Some(&file)).unwrap();
+        refuse_occupied(Some(&file), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn nodes_of_a_killed_supervisor_are_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(!supervisor_was_killed(temp.path()));
+        let socket = std::os::unix::net::UnixListener::bind(temp.path().join("dev.sock")).unwrap();
+        assert!(!supervisor_was_killed(temp.path()));
+        drop(socket);
+        assert!(supervisor_was_killed(temp.path()));
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = temp.path().join("t.toml");
+        std::fs::write(&file, format!("[[node]]\nhttp = \"{}\"", held.local_addr().unwrap())).unwrap();
+        let waiting = std::thread::spawn(move || refuse_occupied(Some(&file), KILLED_NODES_WAIT));
+        drop(held);
+        waiting.join().unwrap().unwrap();
     }
 }
