@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use atoll_types::{ClusterId, NodeId, NodeName, RequestId};
+use atoll_types::{ClusterId, Incarnation, NodeId, NodeName};
 use parking_lot::Mutex;
 
 use crate::durable;
@@ -43,8 +43,10 @@ pub struct Marker {
     pub node: NodeId,
     /// The node's name.
     pub name: NodeName,
-    /// Random, made with the folder: a wiped and recreated folder has another, so that a lost disk is noticed.
-    pub incarnation: String,
+    /// Random, made with the folder: a wiped and recreated folder has another, so that a lost disk is noticed. `None`
+    /// only in a marker of an early build, until the folder is opened.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
 }
 
 /// A node's data folder, held with an exclusive lock for as long as the value lives.
@@ -52,6 +54,7 @@ pub struct Marker {
 pub struct DataFolder {
     path: PathBuf,
     marker: Mutex<Marker>,
+    incarnation: Incarnation,
     /// Shared with what is opened in the folder: the operating system releases the lock when the last of them closes
     /// the file, however the process ends.
     lock: Arc<File>,
@@ -75,7 +78,8 @@ impl DataFolder {
         for folder in ["log", "state", "snapshots"] {
             durable::create_dir(&path.join(folder))?;
         }
-        let folder = Self { path, marker: Mutex::new(marker), lock: Arc::new(lock) };
+        let (marker, incarnation) = with_incarnation(&path, marker)?;
+        let folder = Self { path, marker: Mutex::new(marker), incarnation, lock: Arc::new(lock) };
         if let Some(cluster) = identity.cluster {
             folder.bind_cluster(cluster, folder.marker().epoch)?;
         }
@@ -103,6 +107,11 @@ impl DataFolder {
     /// The marker as it stands now.
     pub fn marker(&self) -> Marker {
         self.marker.lock().clone()
+    }
+
+    /// Which folder this is: a folder that was emptied and made anew has another.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// Binds the folder to a cluster, or raises its epoch; synced when it returns. Refused when the folder is bound to
@@ -178,10 +187,21 @@ fn new_marker(path: &Path, identity: &FolderIdentity) -> Result<Marker> {
         epoch: 0,
         node: identity.node,
         name: identity.name.clone(),
-        incarnation: RequestId::random().to_string(),
+        incarnation: Some(Incarnation::random()),
     };
     write_marker(path, &marker)?;
     Ok(marker)
+}
+
+/// A marker that names its incarnation; one of an early build gets it now, synced.
+fn with_incarnation(path: &Path, marker: Marker) -> Result<(Marker, Incarnation)> {
+    if let Some(incarnation) = marker.incarnation {
+        return Ok((marker, incarnation));
+    }
+    let incarnation = Incarnation::random();
+    let marker = Marker { incarnation: Some(incarnation), ..marker };
+    write_marker(path, &marker)?;
+    Ok((marker, incarnation))
 }
 
 fn write_marker(path: &Path, marker: &Marker) -> Result<()> {
@@ -293,6 +313,31 @@ mod tests {
         drop(folder);
         let marker = DataFolder::open(dir.path(), &ours).expect("it opens").marker();
         assert_eq!((marker.cluster, marker.epoch), (Some(cluster), 3));
+    }
+
+    #[test]
+    fn a_folder_keeps_its_incarnation_until_it_is_emptied() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("data");
+        let ours = identity(Some(1), 1, "n");
+        let open = || DataFolder::open(&path, &ours).expect("it opens").incarnation();
+        let first = open();
+        assert_eq!(open(), first);
+        std::fs::remove_dir_all(&path).expect("the disk is lost");
+        assert_ne!(open(), first);
+    }
+
+    #[test]
+    fn a_folder_of_an_early_build_gets_an_incarnation_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ours = identity(Some(1), 1, "n");
+        let marker = DataFolder::open(dir.path(), &ours).expect("a new folder").marker();
+        let mut text = serde_json::to_value(&marker).expect("JSON");
+        text.as_object_mut().expect("an object").remove("incarnation");
+        std::fs::write(dir.path().join(MARKER), text.to_string()).expect("an early marker");
+        let made = DataFolder::open(dir.path(), &ours).expect("it opens").incarnation();
+        assert_eq!(DataFolder::open(dir.path(), &ours).expect("it opens").incarnation(), made);
+        assert_eq!(DataFolder::peek(dir.path()).expect("a marker").and_then(|m| m.incarnation), Some(made));
     }
 
     #[test]

@@ -175,6 +175,11 @@ random_id! {
     StoreId, "a store id"
 }
 random_id! {
+    /// A node's data folder, as one that was made once: a node whose folder was emptied has another, and is not its old
+    /// self any more.
+    Incarnation, "an incarnation"
+}
+random_id! {
     /// One write, however often it is sent.
     RequestId, "a request id"
 }

@@ -9,7 +9,7 @@ mod object;
 mod reference;
 
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
-pub use id::{ClusterId, InvalidId, NodeId, NodeName, RegionId, RequestId, Revision, StoreId};
+pub use id::{ClusterId, Incarnation, InvalidId, NodeId, NodeName, RegionId, RequestId, Revision, StoreId};
 pub use name::{InvalidName, RepositoryName};
 pub use object::{InvalidObjectName, ObjectName};
 pub use reference::{InvalidReference, Reference, Tag};
