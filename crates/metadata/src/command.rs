@@ -1,7 +1,8 @@
 //! What can be asked of the metadata group. One command is one Raft entry is one revision.
 
 use atoll_types::{
-    ClusterId, Digest, NodeId, NodeName, ObjectName, RegionId, RepositoryName, RequestId, Revision, StoreId, Tag,
+    ClusterId, Digest, Incarnation, NodeId, NodeName, ObjectName, RegionId, RepositoryName, RequestId, Revision,
+    StoreId, Tag,
 };
 use bytes::Bytes;
 
@@ -340,6 +341,9 @@ pub struct RegisterNode {
     pub store_kind: String,
     /// The highest feature level that it can apply.
     pub feature_level: u32,
+    /// Its data folder: refused with any other than the one that it registered first, since a node whose folder was
+    /// emptied has forgotten its votes. `None` in what was declared or registered without one.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// What a node does in the group.

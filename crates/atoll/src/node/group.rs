@@ -86,6 +86,7 @@ pub(crate) fn declared(config: &NodeConfig) -> Vec<RegisterNode> {
         store: None,
         store_kind: String::new(),
         feature_level: 0,
+        incarnation: None,
     };
     config.cluster.members.iter().map(member).collect()
 }

@@ -240,6 +240,7 @@ fn registration_of(config: &NodeConfig, kind: &str, store: StoreId) -> RegisterN
         store: Some(store),
         store_kind: kind.to_owned(),
         feature_level: group::FEATURE_LEVEL,
+        incarnation: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Nodes.
 
-use atoll_types::NodeId;
+use atoll_types::{Incarnation, NodeId};
 
 use super::{Run, Step, placement};
 use crate::keys::Key;
@@ -14,19 +14,30 @@ pub(crate) const NODES_MAX: usize = 1_024;
 /// RegisterNode.
 pub(super) fn register_node(step: &mut Step<'_>, node: &RegisterNode) -> Run<Done> {
     let region = placement::known_region(step, &node.region)?;
-    let others = check_identity(step, node)?;
+    let known = check_identity(step, node)?;
     if node.role != NodeRole::Witness {
-        check_store(node, &region.store, &others)?;
+        check_store(node, &region.store, &known.others)?;
     }
+    // A build that knows of no incarnations does not take one away.
+    let node = &RegisterNode { incarnation: node.incarnation.or(known.incarnation), ..node.clone() };
     let record = NodeRecord { revision: step.revision.0, node: Some(NodeMessage::of(node)), removed: false };
     step.put(&NodeKey { node: node.node }, &record);
     Ok(Done::Empty)
 }
 
-/// A number belongs to one name for ever, and a name to one number at a time. Returns the other nodes.
-fn check_identity(step: &Step<'_>, node: &RegisterNode) -> Run<Vec<RegisterNode>> {
+/// What the group knows of the nodes when one registers.
+#[derive(Default)]
+struct Known {
+    /// The folder that the node itself registered with before.
+    incarnation: Option<Incarnation>,
+    /// The other nodes that were not removed.
+    others: Vec<RegisterNode>,
+}
+
+/// A number belongs to one name and one data folder for ever, and a name to one number at a time.
+fn check_identity(step: &Step<'_>, node: &RegisterNode) -> Run<Known> {
     let conflict = |why: String| Err(Rejection::NodeConflict(why).into());
-    let (mut others, all) = (Vec::new(), step.page::<NodeKey>(&[NodeKey::PREFIX], &[], NODES_MAX)?);
+    let (mut known, all) = (Known::default(), step.page::<NodeKey>(&[NodeKey::PREFIX], &[], NODES_MAX)?);
     let is_new = all.iter().all(|(key, _)| key.node != node.node);
     if is_new && all.len() == NODES_MAX {
         return conflict(format!("a cluster has at most {NODES_MAX} nodes, removed ones included"));
@@ -39,14 +50,31 @@ fn check_identity(step: &Step<'_>, node: &RegisterNode) -> Run<Vec<RegisterNode>
         if key.node == node.node && other.name != node.name {
             return conflict(format!("number {} belongs to node {}", node.node, other.name));
         }
-        if key.node != node.node && !removed {
+        if key.node == node.node {
+            check_folder(node, other.incarnation)?;
+            known.incarnation = other.incarnation;
+        } else if !removed {
             if other.name == node.name {
                 return conflict(format!("the name {} belongs to node {}; remove that first", node.name, other.node));
             }
-            others.push(other);
+            known.others.push(other);
         }
     }
-    Ok(others)
+    Ok(known)
+}
+
+/// A node that has lost its data folder has forgotten its votes and its log: it is not the one that registered.
+fn check_folder(node: &RegisterNode, registered: Option<Incarnation>) -> Run<()> {
+    let same = registered.zip(node.incarnation).is_none_or(|(registered, own)| registered == own);
+    if same {
+        return Ok(());
+    }
+    let why = format!(
+        "node {} ({}) is registered with another data folder, and this one was emptied or replaced: it has forgotten \
+         what the node acknowledged. Mount the old one, or add the node as a new member under a new number and name",
+        node.node, node.name
+    );
+    Err(Rejection::NodeConflict(why).into())
 }
 
 /// A node sees the very store of its region, by the same means as the region's other nodes.

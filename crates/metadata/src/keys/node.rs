@@ -59,6 +59,7 @@ mod tests {
             store: Some(atoll_types::StoreId::from_bytes([7; 16])),
             store_kind: "fs".into(),
             feature_level: 1,
+            incarnation: None,
         }
     }
 
@@ -71,12 +72,21 @@ mod tests {
             "230000000000000102",
             "0108011240088202120975732d656173742d311a0775732d6561737420012a03673a313203683a323a03613a334210070707070707070707070707070707074a02667350011801",
         );
+        let node = RegisterNode { incarnation: Some(atoll_types::Incarnation::from_bytes([9; 16])), ..a_node(258) };
+        let record = NodeRecord { revision: 1, node: Some(NodeMessage::of(&node)), removed: false };
+        golden(
+            &NodeKey { node: NodeId(258) },
+            &record,
+            "230000000000000102",
+            "0108011252088202120975732d656173742d311a0775732d6561737420012a03673a313203683a323a03613a334210070707070707070707070707070707074a02667350015a1009090909090909090909090909090909",
+        );
     }
 
     proptest! {
         #[test]
-        fn it_round_trips(number: u64, revision: u64, removed: bool) {
-            let node = a_node(number);
+        fn it_round_trips(number: u64, revision: u64, removed: bool, folder: Option<[u8; 16]>) {
+            let incarnation = folder.map(atoll_types::Incarnation::from_bytes);
+            let node = RegisterNode { incarnation, ..a_node(number) };
             let message = NodeMessage::of(&node);
             prop_assert_eq!(message.clone().checked(), Ok(node));
             round_trips(NodeKey { node: NodeId(number) }, NodeRecord { revision, node: Some(message), removed })?;

@@ -16,7 +16,7 @@ pub(crate) use node::NodeMessage;
 
 use std::str::FromStr;
 
-use atoll_types::{ClusterId, Digest, ObjectName, RequestId, StoreId};
+use atoll_types::{ClusterId, Digest, Incarnation, ObjectName, RequestId, StoreId};
 use prost::Message;
 
 /// Longest address or duty, in bytes.
@@ -70,6 +70,13 @@ fn store(bytes: &[u8]) -> Decoded<StoreId> {
 
 fn store_opt(bytes: &[u8]) -> Decoded<Option<StoreId>> {
     if bytes.is_empty() { Ok(None) } else { store(bytes).map(Some) }
+}
+
+fn incarnation_opt(bytes: &[u8]) -> Decoded<Option<Incarnation>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Incarnation::from_slice(bytes).map(Some).ok_or_else(|| invalid("incarnation", "16 bytes are expected"))
 }
 
 fn request(bytes: &[u8]) -> Decoded<RequestId> {

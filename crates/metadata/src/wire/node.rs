@@ -3,7 +3,7 @@
 use atoll_types::NodeId;
 use prost::Message;
 
-use super::{Decoded, NAME_BYTES_MAX, invalid, parse, store_opt, text};
+use super::{Decoded, NAME_BYTES_MAX, incarnation_opt, invalid, parse, store_opt, text};
 use crate::{NodeRole, RegisterNode};
 
 /// A node, in a command and in the state.
@@ -29,6 +29,8 @@ pub(crate) struct NodeMessage {
     store_kind: String,
     #[prost(uint32, tag = "10")]
     feature_level: u32,
+    #[prost(bytes = "vec", tag = "11")]
+    incarnation: Vec<u8>,
 }
 
 impl NodeMessage {
@@ -48,6 +50,7 @@ impl NodeMessage {
             store: node.store.map(|s| s.as_bytes().to_vec()).unwrap_or_default(),
             store_kind: node.store_kind.clone(),
             feature_level: node.feature_level,
+            incarnation: node.incarnation.map(|i| i.as_bytes().to_vec()).unwrap_or_default(),
         }
     }
 
@@ -68,6 +71,7 @@ impl NodeMessage {
             store: store_opt(&self.store)?,
             store_kind: text("store kind", self.store_kind, NAME_BYTES_MAX)?,
             feature_level: self.feature_level,
+            incarnation: incarnation_opt(&self.incarnation)?,
         })
     }
 }

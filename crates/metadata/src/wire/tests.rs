@@ -1,6 +1,6 @@
 //! What is encoded comes back, what has landed never changes, and no bytes make the decoder panic.
 
-use atoll_types::{ClusterId, Digest, NodeId, ObjectName, RepositoryName, RequestId, Revision, StoreId};
+use atoll_types::{ClusterId, Digest, Incarnation, NodeId, ObjectName, RepositoryName, RequestId, Revision, StoreId};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -51,6 +51,7 @@ fn node(role: NodeRole) -> Box<RegisterNode> {
         store: (role != NodeRole::Witness).then_some(StoreId::from_bytes([3; 16])),
         store_kind: "fs".into(),
         feature_level: 1,
+        incarnation: None,
     })
 }
 
@@ -190,6 +191,15 @@ fn what_has_landed_never_changes() {
     found.push(const_hex::encode(applied.encode()));
     let landed: Vec<&str> = include_str!("golden.txt").lines().collect();
     assert_eq!(found, landed, "\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_node_with_its_incarnation_comes_back_and_never_changes() {
+    let named = RegisterNode { incarnation: Some(Incarnation::from_bytes([9; 16])), ..*node(NodeRole::Voter) };
+    let command = Command::RegisterNode(Box::new(named));
+    let landed = "5a4b08011206656173742d311a046561737420012a03673a313203683a323a03613a334210030303030303030303030303030303034a02667350015a1009090909090909090909090909090909";
+    assert_eq!(const_hex::encode(command.encode()), landed);
+    assert_eq!(Command::decode(&command.encode()), Ok(command));
 }
 
 #[test]

@@ -250,6 +250,7 @@ pub(crate) fn register(group: &Arc<Group>, number: u64, region: &RegionId, store
         store: Some(store),
         store_kind: String::from("fs"),
         feature_level: 1,
+        incarnation: None,
     })));
 }
 

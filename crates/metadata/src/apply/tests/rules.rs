@@ -3,7 +3,7 @@
 use super::*;
 use crate::read::{Lag, LinkState};
 use crate::{CopyItem, CopyOutcome, DropItem, LinkItem, NodeRole, RegisterNode};
-use atoll_types::NodeId;
+use atoll_types::{Incarnation, NodeId};
 
 fn pushed(regions: &[&str]) -> World {
     let mut world = World::with_regions(regions);
@@ -360,6 +360,7 @@ fn node(number: u64, name: &str, at: &str, of: u8) -> RegisterNode {
         store: Some(store(at, of)),
         store_kind: "fs".into(),
         feature_level: 1,
+        incarnation: None,
     }
 }
 
@@ -386,6 +387,25 @@ fn a_node_registers_with_its_regions_store_and_its_own_number() {
     world.ok(register(node(9, "east-1", "east", 0)));
     let numbers: Vec<_> = read::nodes(&world.kv).unwrap().iter().map(|node| node.node.0).collect();
     assert_eq!(numbers, [2, 4, 9]);
+}
+
+/// A node whose folder was emptied has forgotten its votes: it is not the one that registered.
+#[test]
+fn a_node_registers_again_from_the_folder_that_it_registered_first() {
+    let mut world = World::with_regions(&["east"]);
+    let from = |folder: Option<u8>| {
+        let incarnation = folder.map(|b| Incarnation::from_bytes([b; 16]));
+        Command::RegisterNode(Box::new(RegisterNode { incarnation, ..node(1, "east-1", "east", 0) }))
+    };
+    let recorded = |world: &World| read::nodes(&world.kv).unwrap()[0].incarnation;
+    world.ok(from(None));
+    world.ok(from(Some(1)));
+    world.ok(from(Some(1)));
+    let Rejection::NodeConflict(why) = world.refused(from(Some(2))) else { panic!("a conflict") };
+    assert!(why.contains("east-1") && why.contains("new member"), "{why}");
+    world.ok(from(None));
+    assert_eq!(recorded(&world), Some(Incarnation::from_bytes([1; 16])), "an older build does not take it away");
+    assert!(matches!(world.refused(from(Some(2))), Rejection::NodeConflict(_)));
 }
 
 #[test]
