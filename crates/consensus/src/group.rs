@@ -10,7 +10,7 @@ use atoll_proto::metadata::v1::metadata_client::MetadataClient;
 use atoll_proto::metadata::v1::metadata_server::MetadataServer;
 use atoll_proto::raft::v1::raft_server::RaftServer;
 use atoll_storage::{DataFolder, LogStore, StateStore, StorageError};
-use atoll_types::{NodeId, Revision};
+use atoll_types::{Incarnation, NodeId, Revision};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use tokio::sync::watch;
@@ -23,7 +23,8 @@ use crate::barrier::{BarrierTask, Rounds};
 use crate::batcher::{Answer, Batcher, BatcherTask};
 use crate::clock::Stamper;
 use crate::error::{BarrierError, GroupError, ProposeError};
-use crate::network::{Lane, Network, Peers, SameCluster};
+use crate::fence::{Fence, lost_folder};
+use crate::network::{Callee, Lane, Network, Peers};
 use crate::options::{GroupOptions, Member};
 use crate::propose::{Proposal, Proposing};
 use crate::pulse::{Freshness, Mode, Pulse};
@@ -100,15 +101,19 @@ impl Group {
     /// Opens a node's stores and takes part in the group. It serves nothing until [`Group::services`] are mounted.
     pub async fn start(options: GroupOptions, folder: Arc<DataFolder>) -> Result<Self, GroupError> {
         let config = raft_config(&options).map_err(|e| GroupError::Options(e.to_string()))?;
+        let lost = lost_folder(&options.member.name, folder.path());
+        let fence = Fence::new(options.member.node, folder.incarnation(), options.on_fatal.clone(), lost);
+        let fence = Arc::new(fence);
         let stores = Stores::open(folder, &options).await?;
-        let peers = Arc::new(Peers::new(&options));
+        fence.learn(&stores.state)?;
+        let peers = Arc::new(Peers::new(&options, fence.clone()));
         let stamper = Arc::new(Stamper::new(options.clock.clone()));
         let applied = watch::Sender::new(stores.state.revision());
         let watched = applied.subscribe();
 
         let guard = PurgeGuard { state: stores.state.clone(), applied: watched.clone() };
         let log = Log::new(stores.log.clone(), LOG_BATCH_BYTES, Some(guard));
-        let machine = StateMachine::new(stores.state.clone(), applied, stamper.clone());
+        let machine = StateMachine::new(stores.state.clone(), applied, stamper.clone(), fence);
         let node = options.member.node.0;
         let network = Network::new(peers.clone(), node);
         let raft = Raft::new(node, config, network, log, machine).await.map_err(stopped)?;
@@ -139,16 +144,18 @@ impl Group {
     /// The services that peers call, to be mounted on a server such as [`crate::grpc_server`] makes.
     pub fn services(&self) -> Routes {
         let inner = &self.inner;
-        let same = SameCluster(inner.peers.identity().clone());
+        let callee = Callee { identity: inner.peers.identity().clone(), fence: inner.peers.fence().clone() };
         let raft = RaftService {
             raft: inner.raft.clone(),
             state: inner.state.clone(),
+            log: inner.log.clone(),
+            closed: inner.peers.fence().closed().clone(),
             stall: inner.options.timing.log_stall,
             cancel: inner.cancel.clone(),
         };
         let metadata = MetadataService { group: self.clone() };
-        Routes::new(RaftServer::with_interceptor(raft, same.clone()))
-            .add_service(MetadataServer::with_interceptor(metadata, same))
+        Routes::new(RaftServer::with_interceptor(raft, callee.clone()))
+            .add_service(MetadataServer::with_interceptor(metadata, callee))
     }
 
     /// Forms the group out of these voters, where it is not formed yet; otherwise changes nothing. Every member may call
@@ -168,6 +175,16 @@ impl Group {
     /// Whether the group was formed, as far as this node knows.
     pub async fn is_initialized(&self) -> Result<bool, GroupError> {
         self.inner.raft.is_initialized().await.map_err(stopped)
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.inner.options.member.node
+    }
+
+    /// The incarnation of this node's data folder, to be registered: peers then refuse a node that has lost it.
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.peers.fence().own()
     }
 
     /// Runs a closure over one consistent view of what is applied here. It must be short: it runs where it is called.
@@ -288,9 +305,26 @@ impl Group {
         if node == self.inner.options.member.node {
             return Ok(self.status_at(hash_at, deadline).await);
         }
+        let stranger = || GroupError::Unreachable { node, why: "it is not a member".to_owned() };
+        let address = self.member_address(node).ok_or_else(stranger)?;
+        self.ask_status(node, &address, hash_at, deadline).await
+    }
+
+    /// Whether a node that may not be a member yet remembers nothing of any group: no vote, no entry, no state.
+    pub async fn is_new(&self, member: &Member, deadline: Instant) -> Result<bool, GroupError> {
+        let status = self.ask_status(member.node, &member.grpc_address, None, deadline).await?;
+        Ok((status.term, status.last_log, status.applied) == (0, Revision(0), Revision(0)))
+    }
+
+    async fn ask_status(
+        &self,
+        node: NodeId,
+        address: &str,
+        hash_at: Option<Revision>,
+        deadline: Instant,
+    ) -> Result<NodeStatus, GroupError> {
         let unreachable = |why: String| GroupError::Unreachable { node, why };
-        let address = self.member_address(node).ok_or_else(|| unreachable("it is not a member".to_owned()))?;
-        let channel = self.inner.peers.channel(node.0, &address, Lane::Forward);
+        let channel = self.inner.peers.channel(node.0, address, Lane::Forward);
         let mut peer = MetadataClient::new(channel.map_err(|e| unreachable(e.to_string()))?);
         let left = deadline.saturating_duration_since(Instant::now()).as_millis();
         let request = StatusRequest {

@@ -9,6 +9,7 @@ mod barrier;
 mod batcher;
 mod clock;
 mod error;
+mod fence;
 mod group;
 mod leader;
 mod network;
@@ -22,6 +23,7 @@ mod upkeep;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{BarrierError, GroupError, ProposeError};
+pub use fence::lost_folder;
 pub use group::Group;
 pub use network::grpc_server;
 pub use options::{GroupOptions, Member, OnFatal, Retention, Timing};

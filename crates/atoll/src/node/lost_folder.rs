@@ -2,7 +2,9 @@
 //!
 //! It must not come back as its old self: it has forgotten which votes it gave and which entries it acknowledged, so a
 //! majority that counts it could elect a leader that lacks what clients were promised (Raft, section 5.1: votes and log
-//! are kept on stable storage). Its peers are asked before it says a word to any of them.
+//! are kept on stable storage). Its peers are asked before it says a word to any of them, so that it says at once why it
+//! ends. If none answers, it goes on, and makes no group; the calls of the first peer that runs again end it
+//! (`atoll-consensus`, `fence.rs`).
 
 use std::time::Duration;
 
@@ -28,13 +30,7 @@ pub(crate) async fn refuse(config: &NodeConfig, group: &Group) -> anyhow::Result
     let asked = peers.map(|peer| timeout(ANSWER_WAIT, knows(config, &peer.admin)));
     let known = join_all(asked).await.into_iter().any(|answer| answer.unwrap_or(false));
     if known {
-        bail!(
-            "node {} cannot start: its data folder is empty, but the group knows it. Its disk was lost, replaced or is \
-             not mounted: mount the old one at {}. A lost disk must join under a new node id, since this node has \
-             forgotten what it acknowledged",
-            config.node.name,
-            config.node.data.display()
-        );
+        bail!("{}", atoll_consensus::lost_folder(&config.node.name, &config.node.data));
     }
     Ok(())
 }

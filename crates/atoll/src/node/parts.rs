@@ -118,7 +118,8 @@ impl Node {
         if config.cluster.bootstrap {
             tasks.spawn(stopping(group::bootstrap(group.clone(), declared, cluster), stop_clients.clone()));
         }
-        let me = registration_of(&config, store.kind(), store_id);
+        let me =
+            RegisterNode { incarnation: Some(group.incarnation()), ..registration_of(&config, store.kind(), store_id) };
         tasks.spawn(stopping(register(metadata, me, cluster, registered_tell), stop_clients.clone()));
         tasks.spawn(stopping(probe_store(store, store_health), stop_clients.clone()));
         tracing::info!(

@@ -15,6 +15,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
+use super::identity::caller_is_lost;
 use super::peers::{Lane, PeerChannel, Peers};
 use super::{log_stream, messages, snapshot};
 use crate::raft::types::{PeerNode, Snapshot, SnapshotData, Vote};
@@ -92,7 +93,12 @@ impl Client {
     ) -> RpcResult<T> {
         match tokio::time::timeout(timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(unreachable(&status).into()),
+            Ok(Err(status)) => {
+                if caller_is_lost(&status) {
+                    self.peers.fence().close();
+                }
+                Err(unreachable(&status).into())
+            }
             Err(_) => Err(self.link.timed_out(action, timeout).into()),
         }
     }

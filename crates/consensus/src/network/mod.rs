@@ -8,6 +8,6 @@ mod peers;
 mod snapshot;
 
 pub(crate) use client::Network;
-pub(crate) use identity::SameCluster;
+pub(crate) use identity::{Callee, knows_callee};
 pub use peers::grpc_server;
 pub(crate) use peers::{Lane, Peers};

@@ -1,6 +1,7 @@
 //! Connections to peers: one for each kind of traffic, so that none waits behind another.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_types::NodeId;
@@ -8,7 +9,8 @@ use parking_lot::Mutex;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server};
 
-use super::identity::Identity;
+use super::identity::{Caller, Identity};
+use crate::fence::Fence;
 use crate::options::{GroupOptions, Timing};
 
 /// What a long fat link needs to be filled by one stream, in bytes.
@@ -27,22 +29,24 @@ pub(crate) enum Lane {
     Forward,
 }
 
-/// A connection that tells which cluster it belongs to.
-pub(crate) type PeerChannel = InterceptedService<Channel, Identity>;
+/// A connection that tells who calls whom.
+pub(crate) type PeerChannel = InterceptedService<Channel, Caller>;
 
 /// Connections to peers, made when they are needed and shared by all who need them.
 #[derive(Debug)]
 pub(crate) struct Peers {
     identity: Identity,
+    fence: Arc<Fence>,
     timing: Timing,
     addresses: BTreeMap<NodeId, String>,
     channels: Mutex<HashMap<(u64, Lane), (String, PeerChannel)>>,
 }
 
 impl Peers {
-    pub(crate) fn new(options: &GroupOptions) -> Self {
+    pub(crate) fn new(options: &GroupOptions, fence: Arc<Fence>) -> Self {
         Self {
             identity: Identity::new(options.cluster, options.epoch),
+            fence,
             timing: options.timing,
             addresses: options.peer_addresses.clone(),
             channels: Mutex::default(),
@@ -51,6 +55,10 @@ impl Peers {
 
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    pub(crate) fn fence(&self) -> &Arc<Fence> {
+        &self.fence
     }
 
     pub(crate) fn timing(&self) -> &Timing {
@@ -65,9 +73,13 @@ impl Peers {
             debug_assert_eq!(known, address);
             return Ok(channel.clone());
         }
-        let channel = InterceptedService::new(self.endpoint(address, lane)?.connect_lazy(), self.identity.clone());
+        let channel = InterceptedService::new(self.endpoint(address, lane)?.connect_lazy(), self.caller(node));
         channels.insert((node, lane), (address.to_owned(), channel.clone()));
         Ok(channel)
+    }
+
+    fn caller(&self, to: u64) -> Caller {
+        Caller { identity: self.identity.clone(), fence: self.fence.clone(), to: NodeId(to) }
     }
 
     fn endpoint(&self, address: &str, lane: Lane) -> Result<Endpoint, tonic::transport::Error> {

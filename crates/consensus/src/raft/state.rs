@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use atoll_metadata::KvError;
+use atoll_metadata::{Command, KvError};
 use atoll_storage::{StateBatch, StateStore, StorageError};
 use atoll_types::Revision;
 use futures::{Stream, StreamExt};
@@ -17,6 +17,7 @@ use super::types::{
     EncodedApplied, EncodedEntry, Entry, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, Types,
 };
 use crate::clock::Stamper;
+use crate::fence::Fence;
 
 /// Entries that share one write batch, at most.
 const BATCH_ENTRIES_MAX: usize = 512;
@@ -28,12 +29,19 @@ pub(crate) struct StateMachine {
     store: Arc<StateStore>,
     applied: watch::Sender<u64>,
     stamper: Arc<Stamper>,
+    fence: Arc<Fence>,
 }
 
 impl StateMachine {
-    /// Publishes each revision that is applied through `applied`, and tells `stamper` the time of each entry.
-    pub(crate) fn new(store: Arc<StateStore>, applied: watch::Sender<u64>, stamper: Arc<Stamper>) -> Self {
-        Self { store, applied, stamper }
+    /// Publishes each revision that is applied through `applied`, and tells `stamper` the time of each entry and `fence`
+    /// when the nodes change.
+    pub(crate) fn new(
+        store: Arc<StateStore>,
+        applied: watch::Sender<u64>,
+        stamper: Arc<Stamper>,
+        fence: Arc<Fence>,
+    ) -> Self {
+        Self { store, applied, stamper, fence }
     }
 
     fn publish(&self) {
@@ -43,8 +51,16 @@ impl StateMachine {
 
     async fn apply_some(&self, entries: Vec<EntryResponder<Types>>) -> io::Result<()> {
         let (entries, responders): (Vec<Entry>, Vec<_>) = entries.into_iter().unzip();
-        let (store, stamper) = (self.store.clone(), self.stamper.clone());
-        let replies = blocking(move || apply_all(&store, &stamper, &entries)).await?;
+        let (store, stamper, fence) = (self.store.clone(), self.stamper.clone(), self.fence.clone());
+        let replies = blocking(move || {
+            let mut seen = Seen { stamper: &stamper, nodes_changed: false };
+            let replies = apply_all(&store, &mut seen, &entries)?;
+            if seen.nodes_changed {
+                fence.learn(&store)?;
+            }
+            Ok::<_, StorageError>(replies)
+        });
+        let replies = replies.await?;
         self.publish();
         for (responder, reply) in responders.into_iter().zip(replies) {
             responder.into_iter().for_each(|responder: ApplyResponder<Types>| responder.send(reply.clone()));
@@ -53,14 +69,27 @@ impl StateMachine {
     }
 }
 
+/// What is noticed of entries while they are applied.
+struct Seen<'a> {
+    stamper: &'a Stamper,
+    nodes_changed: bool,
+}
+
+impl Seen<'_> {
+    fn entry(&mut self, entry: &atoll_metadata::Entry) {
+        self.stamper.observe(entry.time_ms);
+        self.nodes_changed |= matches!(entry.command, Command::RegisterNode(_) | Command::RemoveNode { .. });
+    }
+}
+
 /// Applies entries in as few write batches as their size admits, each with how far it leads.
-fn apply_all(store: &StateStore, stamper: &Stamper, entries: &[Entry]) -> Result<Vec<EncodedApplied>, StorageError> {
+fn apply_all(store: &StateStore, seen: &mut Seen<'_>, entries: &[Entry]) -> Result<Vec<EncodedApplied>, StorageError> {
     let mut replies = Vec::with_capacity(entries.len());
     while replies.len() < entries.len() {
         let batch = store.apply_batch(|batch| {
             let mut applied = Vec::new();
             for entry in &entries[replies.len()..] {
-                applied.push(apply_one(batch, stamper, entry)?);
+                applied.push(apply_one(batch, seen, entry)?);
                 if batch.bytes() >= BATCH_BYTES_MAX {
                     break;
                 }
@@ -72,10 +101,10 @@ fn apply_all(store: &StateStore, stamper: &Stamper, entries: &[Entry]) -> Result
     Ok(replies)
 }
 
-fn apply_one(batch: &mut StateBatch<'_>, stamper: &Stamper, entry: &Entry) -> Result<EncodedApplied, StorageError> {
+fn apply_one(batch: &mut StateBatch<'_>, seen: &mut Seen<'_>, entry: &Entry) -> Result<EncodedApplied, StorageError> {
     let reply = match &entry.payload {
         EntryPayload::Blank => EncodedApplied::default(),
-        EntryPayload::Normal(command) => apply_command(batch, stamper, entry.log_id.index(), command)?,
+        EntryPayload::Normal(command) => apply_command(batch, seen, entry.log_id.index(), command)?,
         EntryPayload::Membership(membership) => {
             let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
             batch.set_membership(codec::encode_membership(&stored));
@@ -88,7 +117,7 @@ fn apply_one(batch: &mut StateBatch<'_>, stamper: &Stamper, entry: &Entry) -> Re
 
 fn apply_command(
     batch: &mut StateBatch<'_>,
-    stamper: &Stamper,
+    seen: &mut Seen<'_>,
     index: u64,
     command: &EncodedEntry,
 ) -> Result<EncodedApplied, StorageError> {
@@ -97,7 +126,7 @@ fn apply_command(
     let span = apply_span(index, &entry.envelope.trace_parent);
     let _entered = span.enter();
     let applied = atoll_metadata::apply(batch.kv(), Revision(index), &entry)?;
-    stamper.observe(entry.time_ms);
+    seen.entry(&entry);
     Ok(EncodedApplied(applied.encode().into()))
 }
 
@@ -140,8 +169,8 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         tracing::info!(revision = snapshot.applied().revision, last = ?meta.last_log_id, "installing a snapshot");
-        let store = self.store.clone();
-        blocking(move || store.install(&snapshot)).await?;
+        let (store, fence) = (self.store.clone(), self.fence.clone());
+        blocking(move || store.install(&snapshot).and_then(|()| fence.learn(&store))).await?;
         self.publish();
         Ok(())
     }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::types::{EncodedEntry, Entry, LogId, Membership, PeerNode, StoredMembership, Types, Vote};
 use super::{Log, StateMachine, codec};
 use crate::clock::{Stamper, SystemClock};
+use crate::fence::Fence;
 
 struct Builder;
 
@@ -24,7 +25,9 @@ impl StoreBuilder<Types, Log, StateMachine, TempDir> for Builder {
         let log = LogStore::open(&folder, &resources, |error| panic!("{error}")).expect("a log");
         let state = StateStore::open(&folder, &resources).expect("a state");
         let stamper = Arc::new(Stamper::new(Arc::new(SystemClock::default())));
-        let machine = StateMachine::new(Arc::new(state), watch::Sender::new(0), stamper);
+        let on_fatal = Arc::new(|why: &str| panic!("{why}"));
+        let fence = Fence::new(NodeId(1), folder.incarnation(), on_fatal, "lost".to_owned());
+        let machine = StateMachine::new(Arc::new(state), watch::Sender::new(0), stamper, Arc::new(fence));
         // The suite purges what it has not applied.
         Ok((dir, Log::new(Arc::new(log), 1 << 20, None), machine))
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use atoll_proto::raft::v1 as wire;
 use atoll_proto::raft::v1::raft_server::Raft as RaftApi;
-use atoll_storage::{SnapshotReceiver, StateStore, StorageError};
+use atoll_storage::{LogStore, SnapshotReceiver, StateStore, StorageError};
 use futures::{Stream, StreamExt, stream};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult, VoteRequest};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::network::messages;
+use crate::network::{knows_callee, messages};
 use crate::raft::types::Vote;
 use crate::raft::{Raft, Types, codec, describe};
 
@@ -23,6 +23,9 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct RaftService {
     pub(crate) raft: Raft,
     pub(crate) state: Arc<StateStore>,
+    pub(crate) log: Arc<LogStore>,
+    /// Cancelled once this node is found to have lost its folder: it acknowledges nothing more.
+    pub(crate) closed: CancellationToken,
     /// A transfer on which nothing moves for so long is over.
     pub(crate) stall: Duration,
     /// Ends the streams, which would else keep a server that shuts down from ending.
@@ -60,19 +63,19 @@ impl RaftApi for RaftService {
         &self,
         request: Request<Streaming<wire::AppendEntriesRequest>>,
     ) -> Answer<Self::StreamAppendStream> {
-        let requests = requests(request.into_inner()).take_until(self.cancel.clone().cancelled_owned());
-        let answers = self.raft.stream_append(requests).take_until(self.cancel.clone().cancelled_owned());
+        let requests = requests(request.into_inner()).take_until(self.ended());
+        let answers = self.raft.stream_append(requests).take_until(self.ended());
         Ok(Response::new(Box::pin(answers.map(|answer| answer.map(to_wire).map_err(stopped)))))
     }
 
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Answer<wire::VoteResponse> {
-        let rpc = messages::vote_request_of(request.into_inner())?;
+        let rpc = self.vote_request(request)?;
         let response = self.raft.vote(rpc).await.map_err(stopped)?;
         Ok(Response::new(messages::vote_response_to_wire(&response)))
     }
 
     async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Answer<wire::VoteResponse> {
-        let rpc = messages::vote_request_of(request.into_inner())?;
+        let rpc = self.vote_request(request)?;
         let response = self.raft.pre_vote(rpc).await.map_err(stopped)?;
         Ok(Response::new(messages::vote_response_to_wire(&response)))
     }
@@ -121,6 +124,37 @@ impl RaftApi for RaftService {
 }
 
 impl RaftService {
+    /// When no stream may go on.
+    fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (cancel, closed) = (self.cancel.clone(), self.closed.clone());
+        async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = closed.cancelled() => {}
+            }
+        }
+    }
+
+    /// A candidate's request, unless this node must not vote: it remembers nothing, the group has gone on since it was
+    /// made, and the candidate does not know that this node is new. It may have voted, or acknowledged what the
+    /// candidate lacks, before its folder was emptied. A leader brings it up without its vote.
+    fn vote_request(&self, request: Request<wire::VoteRequest>) -> Result<VoteRequest<Types>, Status> {
+        let known = knows_callee(request.metadata());
+        let rpc = messages::vote_request_of(request.into_inner())?;
+        let has_history = rpc.last_log_id.as_ref().is_some_and(|last| last.index() > 0);
+        if has_history && !known && self.remembers_nothing() {
+            return Err(Status::failed_precondition(
+                "this node's data folder is new and the candidate does not know it: it does not vote until it has \
+                 heard of a leader",
+            ));
+        }
+        Ok(rpc)
+    }
+
+    fn remembers_nothing(&self) -> bool {
+        self.log.vote().is_none() && self.log.last_index().is_none() && self.state.revision() == 0
+    }
+
     fn higher_vote(&self, vote: Vote) -> Option<wire::Vote> {
         let ours = self.raft.server_metrics().borrow_watched().vote;
         (ours > vote).then(|| codec::vote_to_wire(&ours))
@@ -132,7 +166,7 @@ impl RaftService {
             () = tokio::time::sleep(self.stall) => {
                 Err(Status::deadline_exceeded("no chunk of the snapshot has come for too long"))
             }
-            () = self.cancel.cancelled() => Err(Status::unavailable("the node is stopping")),
+            () = self.ended() => Err(Status::unavailable("the node is stopping")),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Calls of another cluster or epoch are refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_consensus::{GroupError, GroupOptions};
+use atoll_consensus::{GroupError, GroupOptions, OnFatal};
 use atoll_proto::metadata::v1::StatusRequest;
 use atoll_proto::metadata::v1::metadata_client::MetadataClient;
 use atoll_proto::raft::v1::raft_client::RaftClient;
-use atoll_proto::raft::v1::{Vote, VoteRequest};
+use atoll_proto::raft::v1::{LogId, Vote, VoteRequest};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -50,6 +51,73 @@ async fn a_node_of_another_epoch_is_left_out() {
         let Err(GroupError::Unreachable { why, .. }) = status else { panic!("{status:?}") };
         assert!(why.contains("epoch 7"), "{why}");
         assert_eq!(cluster.node(2).applied().0, 0, "nothing reached it");
+    })
+    .await;
+}
+
+/// Asks a node for its vote; `incarnation` is the one that the candidate knows it by, `last` the candidate's newest entry.
+async fn ask_for_vote(cluster: &Cluster, last: u64, incarnation: Option<String>) -> Result<bool, tonic::Status> {
+    let address = format!("http://{}", cluster.members[0].grpc_address);
+    let channel = tonic::transport::Endpoint::from_shared(address).expect("an address").connect_lazy();
+    let mut request = tonic::Request::new(VoteRequest {
+        vote: Some(Vote { term: 3, node: 9, committed: false }),
+        last: Some(LogId { term: last.min(1), index: last }),
+        leadership_transfer: false,
+    });
+    let mut head = vec![("atoll-cluster", cluster.id.to_string()), ("atoll-epoch", "0".to_owned())];
+    head.extend(incarnation.map(|known| ("atoll-to-incarnation", known)));
+    for (key, value) in head {
+        request.metadata_mut().insert(key, value.parse().expect("text"));
+    }
+    RaftClient::new(channel).vote(request).await.map(|vote| vote.into_inner().granted)
+}
+
+/// A folder that is new may be one that was emptied: its node may have voted already, or acknowledged what the candidate
+/// lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_gives_no_vote_to_a_candidate_with_a_history_that_does_not_know_it() {
+    within(async {
+        let mut cluster = Cluster::new(1);
+        cluster.start(0).await;
+        let refused = ask_for_vote(&cluster, 5, None).await.expect_err("it has a history");
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        assert_eq!(cluster.node(0).status().term, 0, "no term is raised");
+        assert!(ask_for_vote(&cluster, 0, None).await.expect("an answer"), "when the group is made nobody is known");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_votes_for_a_candidate_that_knows_it() {
+    within(async {
+        let mut cluster = Cluster::new(1);
+        cluster.start(0).await;
+        let own = cluster.node(0).incarnation().to_string();
+        assert!(ask_for_vote(&cluster, 5, Some(own)).await.expect("an answer"));
+    })
+    .await;
+}
+
+/// The call itself ends the emptied node, and no vote is given.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_node_ends_when_it_is_called_by_its_old_incarnation() {
+    within(async {
+        let mut cluster = Cluster::new(1);
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let on_fatal: OnFatal = Arc::new(move |why: &str| tell.send(why.to_owned()).expect("the test waits"));
+        let options = GroupOptions { on_fatal, ..cluster.options(0) };
+        cluster.start_with(0, options).await;
+        for _ in 0..2 {
+            let refused = ask_for_vote(&cluster, 5, Some("0".repeat(32))).await.expect_err("it is not that one");
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+            assert!(refused.metadata().contains_key("atoll-lost-folder"), "{refused:?}");
+        }
+        let why = told.recv().await.expect("a reason");
+        assert!(why.contains("node-1") && why.contains("the group knows it"), "{why}");
+        assert!(told.try_recv().is_err(), "it is told once");
+        let own = cluster.node(0).incarnation().to_string();
+        ask_for_vote(&cluster, 0, Some(own)).await.expect_err("it answers nobody any more");
+        assert_eq!(cluster.node(0).status().term, 0, "no term is raised");
     })
     .await;
 }
