@@ -11,6 +11,7 @@ use atoll_metadata::{KvError, KvRead, NodeRole, RegisterNode, read};
 use atoll_registry::{Applied, BarrierError, Freshness, MetadataGroup, Mode, Proposal, ProposeError};
 use atoll_storage::{DataFolder, FolderIdentity};
 use atoll_types::Revision;
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ use crate::config::{NodeConfig, Role};
 pub(crate) const FEATURE_LEVEL: u32 = 1;
 /// Between attempts to make the group.
 const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(200);
+/// How long a member may take to answer while the group is made.
+const MEMBER_ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// A stream of log entries on which nothing moves for so many elections is torn down.
 const LOG_STALL_ELECTIONS: u32 = 25;
 
@@ -91,6 +94,32 @@ pub(crate) fn declared(config: &NodeConfig) -> Vec<RegisterNode> {
     config.cluster.members.iter().map(member).collect()
 }
 
+fn voters(declared: &[RegisterNode]) -> Vec<Member> {
+    let voters = declared.iter().filter(|n| n.role != NodeRole::Learner).map(|n| Member {
+        node: n.node,
+        name: n.name.clone(),
+        region: n.region.clone(),
+        grpc_address: n.grpc_address.clone(),
+    });
+    voters.collect()
+}
+
+/// A group is made only of voters that all answer and remember no other one: out of a node whose folder was emptied
+/// and one that was never started, a second group could be made beside the one that they have forgotten.
+async fn check_all_are_new(group: &Group, voters: &[Member]) -> Result<(), String> {
+    let deadline = Instant::now() + MEMBER_ANSWER_WAIT;
+    let others = voters.iter().filter(|voter| voter.node != group.node());
+    let asked = others.map(|voter| async move { (&voter.name, group.is_new(voter, deadline).await) });
+    for (name, answer) in join_all(asked).await {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("{name} has a group already; this node waits to hear of it")),
+            Err(why) => return Err(format!("all members must run when the group is made, and {name} does not: {why}")),
+        }
+    }
+    Ok(())
+}
+
 /// Makes the group of the declared voters, unless there is one.
 pub(crate) async fn initialize(
     group: &Group,
@@ -101,22 +130,22 @@ pub(crate) async fn initialize(
     if group.is_initialized().await.map_err(failed)? {
         return Err(InitializeError::Exists(cluster.id));
     }
-    let voters = declared.iter().filter(|n| n.role != NodeRole::Learner).map(|n| Member {
-        node: n.node,
-        name: n.name.clone(),
-        region: n.region.clone(),
-        grpc_address: n.grpc_address.clone(),
-    });
-    group.initialize(&voters.collect::<Vec<_>>()).await.map_err(failed)
+    let voters = voters(declared);
+    check_all_are_new(group, &voters).await.map_err(InitializeError::Failed)?;
+    group.initialize(&voters).await.map_err(failed)
 }
 
 /// Makes the group at the first start, where the configuration asks for it. All members may do it: they make the same.
 pub(crate) async fn bootstrap(group: Group, declared: Vec<RegisterNode>, cluster: read::Cluster) {
+    let mut said = String::new();
     loop {
         match initialize(&group, &declared, cluster).await {
             Ok(()) | Err(InitializeError::Exists(_)) => return,
             Err(InitializeError::Failed(why)) => {
-                tracing::warn!(why, "the metadata group could not be made yet; it is tried again");
+                if why != said {
+                    tracing::info!(reason = %why, "the metadata group is not made yet; it is tried again");
+                    said = why;
+                }
                 tokio::time::sleep(BOOTSTRAP_PAUSE).await;
             }
         }
