@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use atoll_http::{Health, Readiness};
 use atoll_registry::{MetadataGroup, Mode};
+use atoll_types::Revision;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::registration::Registered;
 
-/// Ready for pulls: when a barrier that was taken after the start has passed, or, while cut off, after a bounded wait.
+/// Ready for pulls: when a barrier that was taken after the start has passed, or, while cut off, after a bounded wait,
+/// with what it has; never before it has had part in a group.
 /// Ready for pushes: read-write and registered.
 pub(crate) struct NodeHealth {
     metadata: Arc<dyn MetadataGroup>,
@@ -53,6 +55,9 @@ impl NodeHealth {
 
     fn pulls(&self) -> Result<(), String> {
         let now = self.metadata.freshness();
+        if now.applied == Revision(0) {
+            return Err("this node has never been in a group: it has nothing to serve until it hears of one".to_owned());
+        }
         if now.staleness.is_none() && Instant::now() < self.alone_from {
             return Err("this node has not caught up with the group since its start".to_owned());
         }
@@ -80,5 +85,63 @@ impl NodeHealth {
 impl Health for NodeHealth {
     fn ready(&self) -> Readiness {
         Readiness { pulls: self.pulls(), pushes: self.pushes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use atoll_metadata::{KvError, KvRead};
+    use atoll_registry::{Applied, BarrierError, Freshness, Proposal, ProposeError};
+
+    use super::*;
+
+    /// A cut-off node's view of the group.
+    struct CutOff {
+        applied: Revision,
+    }
+
+    #[async_trait]
+    impl MetadataGroup for CutOff {
+        fn read_with(&self, _: &mut dyn FnMut(&dyn KvRead)) -> Result<(), KvError> {
+            Err(KvError("nothing is read".into()))
+        }
+
+        async fn propose(&self, _: Proposal) -> Result<Applied, ProposeError> {
+            Err(ProposeError::NotProposed("it is cut off".into()))
+        }
+
+        async fn barrier(&self, _: Instant) -> Result<Revision, BarrierError> {
+            Err(BarrierError::NoQuorum)
+        }
+
+        async fn wait_applied(&self, revision: Revision, _: Instant) -> Result<(), BarrierError> {
+            Err(BarrierError::Behind(revision))
+        }
+
+        fn freshness(&self) -> Freshness {
+            Freshness { applied: self.applied, mode: Mode::ReadOnly, staleness: None, read_only_since: None }
+        }
+    }
+
+    fn health(applied: u64, alone_after: Duration) -> NodeHealth {
+        let (_, registered) = watch::channel(Registered::Pending);
+        let group = Arc::new(CutOff { applied: Revision(applied) });
+        NodeHealth::new(group, registered, StoreHealth::new(), alone_after)
+    }
+
+    #[test]
+    fn a_node_that_starts_cut_off_serves_what_it_has_after_a_while() {
+        let why = health(7, Duration::from_secs(60)).ready().pulls.expect_err("it waits for a quorum first");
+        assert!(why.contains("caught up"), "{why}");
+        let ready = health(7, Duration::ZERO).ready();
+        assert_eq!(ready.pulls, Ok(()));
+        assert!(ready.pushes.is_err());
+    }
+
+    #[test]
+    fn a_node_that_was_never_in_a_group_is_not_ready_however_long_it_waits() {
+        let why = health(0, Duration::ZERO).ready().pulls.expect_err("it has nothing");
+        assert!(why.contains("never been in a group"), "{why}");
     }
 }
