@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod dev;
 mod harness;
+mod lost_folder;
 mod modes;
 mod oci;
 mod refusals;
