@@ -95,7 +95,8 @@ pub enum Command {
         /// At most [`Command::ITEMS_MAX`].
         copies: Vec<CopyItem>,
     },
-    /// A region found copies bad or missing.
+    /// A region found copies bad or missing. The last copy of a blob is kept and marked as suspect: from then on nothing
+    /// says that the blob is there, so that clients upload it again, and an upload in any region replaces the copy.
     DropCopies {
         /// The region.
         region: RegionId,

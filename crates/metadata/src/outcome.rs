@@ -73,7 +73,7 @@ pub enum CopyOutcome {
     StaleEpoch,
     /// The size is not the blob's.
     SizeMismatch,
-    /// The last copy of a linked blob is never dropped.
+    /// The last copy of a linked blob is never dropped; it is suspect now.
     LastCopy,
 }
 

@@ -198,7 +198,10 @@ pub fn linking_repositories(
 /// A blob's size and copies.
 pub fn blob(kv: &dyn KvRead, digest: &Digest) -> Result<Option<Blob>> {
     let Some(record) = keys::get(kv, &BlobKey { digest: *digest })? else { return Ok(None) };
-    Ok(Some(Blob { size: record.size, copies: copies(kv, &record)? }))
+    let copies = copies(kv, &record)?;
+    let suspect = !copies.is_empty() && copies.iter().all(|copy| copy.suspect);
+    let copies = copies.into_iter().map(|copy| (copy.region, copy.object)).collect();
+    Ok(Some(Blob { size: record.size, copies, suspect }))
 }
 
 /// Counters over all blobs.

@@ -49,12 +49,9 @@ fn drop_one(step: &mut Step<'_>, region: &RegionId, generation: u64, item: &Drop
     if placement::place(&blob.record, region, generation)? != Place::Held(item.object) {
         return Ok(CopyOutcome::Already);
     }
-    if placement::copies(step.kv, &blob.record)?.len() == 1 {
-        return Ok(CopyOutcome::LastCopy);
-    }
-    blob.drop_copy(step, region, generation)?;
+    let dropped = blob.distrust(step, region, generation)?;
     blob.save(step)?;
-    Ok(CopyOutcome::Done)
+    Ok(if dropped { CopyOutcome::Done } else { CopyOutcome::LastCopy })
 }
 
 /// ForgetGarbage.

@@ -53,11 +53,12 @@ fn check_epoch(region: &RegionRecord, object: &atoll_types::ObjectName) -> Run<(
     if placement::is_stale(region, object) { Err(Rejection::StaleEpoch.into()) } else { Ok(()) }
 }
 
-/// A source links the blob, live or condemned, and some region holds it: a lost blob has to be uploaded again.
+/// A source links the blob, live or condemned, and some region holds it: one that is lost, or whose last copy is
+/// suspect, has to be uploaded again.
 fn check_mount(step: &Step<'_>, from: &RepositoryName, digest: &Digest, blob: Option<&Blob>) -> Run<()> {
     let linked = step.has(&LinkKey { repository: from.clone(), digest: *digest })?;
     match blob {
-        Some(blob) if linked && !placement::copies(step.kv, &blob.record)?.is_empty() => Ok(()),
+        Some(blob) if linked && placement::is_sound(step.kv, &blob.record)? => Ok(()),
         _ => Err(Rejection::BlobUnknown(*digest).into()),
     }
 }

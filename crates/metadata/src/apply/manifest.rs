@@ -88,15 +88,14 @@ fn check_blobs(step: &Step<'_>, put: &PutManifest) -> Run<()> {
     mismatch.map_or(Ok(()), |rejection| Err(rejection.into()))
 }
 
-/// The size of a blob that the repository links. One that every region lost is as good as missing: no pull would get
-/// it, and its upload heals it.
+/// The size of a blob that the repository links. One that every region lost, or whose last copy is suspect, is as good
+/// as missing: no pull would get it, and its upload heals it.
 fn linked_size(step: &Step<'_>, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, KvError> {
     if !step.has(&LinkKey { repository: repository.clone(), digest: *digest })? {
         return Ok(None);
     }
     let Some(blob) = Blob::load(step, digest)? else { return Ok(None) };
-    let lost = placement::copies(step.kv, &blob.record)?.is_empty();
-    Ok((!lost).then_some(blob.record.size))
+    Ok(placement::is_sound(step.kv, &blob.record)?.then_some(blob.record.size))
 }
 
 fn check_children(step: &Step<'_>, put: &PutManifest) -> Run<()> {

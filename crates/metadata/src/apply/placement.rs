@@ -3,7 +3,8 @@
 //!
 //! For a linked blob, each registered region is in one of three states, and the counters of the region count each:
 //!
-//! - *held*: its record names an object in the region's present store;
+//! - *held*: its record names an object in the region's present store. One that is suspect is held too, until another
+//!   region has a good copy: then it is dropped, and wanted;
 //! - *wanted*: it stands in the region's queue;
 //! - *beyond*: it has no entry for the region (which was registered later), or one in a store that was replaced. It is
 //!   wanted all the same, but a job has still to put it into the queue. Only while a job of the region runs, and only
@@ -78,17 +79,33 @@ pub(super) const fn is_stale(region: &RegionRecord, object: &ObjectName) -> bool
     object.epoch() < region.sweep_epoch.saturating_sub(1)
 }
 
+/// A copy in a store that was not replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) region: RegionId,
+    /// The generation of the region's store.
+    pub(crate) generation: u64,
+    pub(crate) object: ObjectName,
+    /// It was found missing or corrupt when it was the last one.
+    pub(crate) suspect: bool,
+}
+
 /// The copies of a blob in stores that were not replaced.
-pub(crate) fn copies(kv: &dyn KvRead, blob: &BlobRecord) -> Result<Vec<(RegionId, ObjectName)>, KvError> {
+pub(crate) fn copies(kv: &dyn KvRead, blob: &BlobRecord) -> Result<Vec<Copy>, KvError> {
     let mut copies = Vec::new();
     for entry in blob.regions.iter().filter(|entry| entry.object.is_some()) {
         let region: RegionId = entry.region.parse().map_err(|error| KvError(format!("{error}")))?;
         let generation = keys::get_or_default(kv, &RegionKey { region: region.clone() })?.generation;
         if let Place::Held(object) = place(blob, &region, generation)? {
-            copies.push((region, object));
+            copies.push(Copy { region, generation, object, suspect: entry.suspect });
         }
     }
     Ok(copies)
+}
+
+/// Whether some region has a copy that is not suspect. Without one, a blob has to be uploaded again.
+pub(super) fn is_sound(kv: &dyn KvRead, blob: &BlobRecord) -> Result<bool, KvError> {
+    Ok(copies(kv, blob)?.iter().any(|copy| !copy.suspect))
 }
 
 /// A blob whose record is being changed.
@@ -142,7 +159,8 @@ impl Blob {
         Ok(())
     }
 
-    /// Records a copy; one that it replaces becomes garbage.
+    /// Records a copy; one that it replaces becomes garbage, and so do suspect ones of other regions, which want the
+    /// blob from now on.
     pub(super) fn hold(
         &mut self,
         step: &mut Step<'_>,
@@ -157,7 +175,7 @@ impl Blob {
             self.discard(step, region, &old)?;
         }
         let object = Object::of(object);
-        self.enter(InRegion { region: region.to_string(), object, generation, wanted: 0 });
+        self.enter(InRegion { region: region.to_string(), object, generation, ..Default::default() });
         self.count(step, region, |counters, size| {
             counters.held += 1;
             counters.held_bytes += size;
@@ -165,11 +183,39 @@ impl Blob {
         if std::mem::take(&mut self.record.lost) {
             step.update(&TotalsKey, |totals| totals.lost -= 1)?;
         }
+        self.drop_suspects(step)
+    }
+
+    fn drop_suspects(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
+        if !self.record.regions.iter().any(|entry| entry.suspect) {
+            return Ok(());
+        }
+        for copy in copies(step.kv, &self.record)?.into_iter().filter(|copy| copy.suspect) {
+            self.drop_copy(step, &copy.region, copy.generation)?;
+        }
         Ok(())
     }
 
+    /// A copy is missing or corrupt. It is dropped while another region has a good one; the last one is marked instead,
+    /// and false returned.
+    pub(super) fn distrust(
+        &mut self,
+        step: &mut Step<'_>,
+        region: &RegionId,
+        generation: u64,
+    ) -> Result<bool, KvError> {
+        let is_good = |copy: &Copy| copy.region != *region && !copy.suspect;
+        let dropped = copies(step.kv, &self.record)?.iter().any(is_good);
+        if dropped {
+            self.drop_copy(step, region, generation)?;
+        } else if let Some(entry) = self.record.regions.iter_mut().find(|entry| entry.region == region.as_str()) {
+            entry.suspect = true;
+        }
+        Ok(dropped)
+    }
+
     /// Drops the copy of a region, which then wants the blob again.
-    pub(super) fn drop_copy(&mut self, step: &mut Step<'_>, region: &RegionId, generation: u64) -> Result<(), KvError> {
+    fn drop_copy(&mut self, step: &mut Step<'_>, region: &RegionId, generation: u64) -> Result<(), KvError> {
         if let Some(object) = self.leave(step, region, generation)? {
             self.discard(step, region, &object)?;
         }
@@ -195,7 +241,7 @@ impl Blob {
         let (revision, since_ms, size) = (step.revision, step.time_ms, self.record.size);
         let key = WantedKey { region: region.clone(), revision, digest: self.digest };
         step.put(&key, &WantedRecord { size, since_ms });
-        self.enter(InRegion { region: region.to_string(), object: None, generation: 0, wanted: revision.0 });
+        self.enter(InRegion { region: region.to_string(), wanted: revision.0, ..Default::default() });
         self.count(step, region, |counters, size| {
             counters.wanted += 1;
             counters.wanted_bytes += size;

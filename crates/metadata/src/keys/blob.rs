@@ -58,6 +58,10 @@ pub(crate) struct InRegion {
     /// Under which revision it stands in the replication queue; zero for a copy.
     #[prost(uint64, tag = "4")]
     pub(crate) wanted: u64,
+    /// Of a copy: it was found missing or corrupt, and no region has another one. Never together with a copy that is not
+    /// suspect.
+    #[prost(bool, tag = "5")]
+    pub(crate) suspect: bool,
 }
 
 #[cfg(test)]
@@ -71,6 +75,28 @@ mod tests {
         let key = BlobKey { digest: digest() };
         let record = BlobRecord { size: 1, links: 2, regions: vec![], lost: false };
         golden(&key, &record, "1c01fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8", "0108011002");
+    }
+
+    #[test]
+    fn a_blobs_state_in_a_region_never_changes_either() {
+        let key = BlobKey { digest: digest() };
+        let copy = |suspect| InRegion {
+            region: "us-east".into(),
+            object: Object::of(&object()),
+            generation: 3,
+            wanted: 0,
+            suspect,
+        };
+        let queued = InRegion { region: "us-east".into(), wanted: 258, ..Default::default() };
+        let key_hex = "1c01fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8";
+        for (in_region, value_hex) in [
+            (copy(false), "01080110021a210a0775732d65617374121408071210abababababababababababababababab1803"),
+            (copy(true), "01080110021a230a0775732d65617374121408071210abababababababababababababababab18032801"),
+            (queued, "01080110021a0c0a0775732d65617374208202"),
+        ] {
+            let record = BlobRecord { size: 1, links: 2, regions: vec![in_region], lost: false };
+            golden(&key, &record, key_hex, value_hex);
+        }
     }
 
     proptest! {

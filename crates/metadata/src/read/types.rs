@@ -57,14 +57,24 @@ pub enum LinkState {
     },
 }
 
-/// A blob and where its copies are. No copies at all: every region that had one lost it. It must be uploaded again, so
-/// a HEAD should not say that it is there.
+/// A blob and where its copies are. No copies at all: every region that had one lost it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// Its size in bytes.
     pub size: u64,
     /// Where it is, by region.
     pub copies: Vec<(RegionId, ObjectName)>,
+    /// True when a reader found the last copy missing or corrupt: what `copies` names is probably of no use. Once a
+    /// region has a good copy, the suspect ones are dropped, so that there never are both.
+    pub suspect: bool,
+}
+
+impl Blob {
+    /// Whether a region holds it, as far as is known. Where none does, it must be uploaded again: nothing may tell a
+    /// client that it is there.
+    pub const fn is_sound(&self) -> bool {
+        !self.copies.is_empty() && !self.suspect
+    }
 }
 
 /// One entry of a region's replication queue.

@@ -30,7 +30,7 @@ use crate::keys::tombstone_queue::TombstoneQueueKey;
 use crate::keys::totals::{TotalsKey, TotalsRecord};
 use crate::keys::wanted::WantedKey;
 use crate::keys::{self, Key, digest_of};
-use crate::{Family, KvRead, MemoryKv, hash_of_all};
+use crate::{Family, KvRead, MemoryKv, hash_of_all, read};
 
 fn all<K: Key>(kv: &MemoryKv) -> Vec<(K, K::Record)> {
     keys::page(kv, &[K::PREFIX], &[], usize::MAX).unwrap()
@@ -42,6 +42,7 @@ pub(in crate::apply) fn check(kv: &MemoryKv) {
     let links = check_links(kv);
     let blobs = check_blobs(kv, &links);
     check_regions(kv, &blobs);
+    check_suspects(kv, &blobs);
     let manifests = check_references(kv, &links);
     check_tags(kv, &manifests);
     check_namespaces(kv, &manifests, &links, &blobs);
@@ -157,6 +158,23 @@ fn check_lost(regions: &[(RegionKey, RegionRecord)], blobs: &Blobs, held: &BTree
             !settled || regions.is_empty() || blob.lost != held.contains(digest),
             "{digest} is nowhere and not lost"
         );
+    }
+}
+
+/// Only a copy is suspect, and only while no region has one that is not; reads say so.
+fn check_suspects(kv: &MemoryKv, blobs: &Blobs) {
+    let generations: BTreeMap<String, u64> =
+        all::<RegionKey>(kv).into_iter().map(|(key, record)| (key.region.to_string(), record.generation)).collect();
+    for (digest, blob) in blobs {
+        let copies = blob.regions.iter().filter(|entry| entry.object.is_some());
+        let copies: Vec<_> = copies.filter(|entry| generations[&entry.region] == entry.generation).collect();
+        let suspect = copies.iter().filter(|entry| entry.suspect).count();
+        assert!(suspect == 0 || suspect == copies.len(), "{digest} has good and suspect copies: {copies:?}");
+        assert!(suspect <= 1, "{digest} has several last copies: {copies:?}");
+        let queued = blob.regions.iter().filter(|entry| entry.object.is_none());
+        assert!(queued.into_iter().all(|entry| !entry.suspect), "{digest} is suspect where it has no copy");
+        let read = read::blob(kv, digest).unwrap().unwrap();
+        assert_eq!((read.suspect, read.is_sound()), (suspect > 0, copies.len() > suspect), "reads of {digest}");
     }
 }
 

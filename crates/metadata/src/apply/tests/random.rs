@@ -1,6 +1,6 @@
 //! Random commands over a small universe: after each, every invariant is recomputed from scratch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atoll_types::Revision;
 use proptest::prelude::*;
@@ -72,6 +72,8 @@ fn op() -> impl Strategy<Value = Op> {
 /// The world, what was sent to it, and when each thing last changed as far as clients were told.
 struct Run {
     world: World,
+    /// Copies that were reported when they were the last ones, and are recorded still.
+    suspects: BTreeSet<(Digest, RegionId, ObjectName)>,
     sent: Vec<(Entry, Applied)>,
     lost: Vec<Entry>,
     written: BTreeMap<String, u64>,
@@ -207,6 +209,7 @@ impl Run {
         let applied = self.world.apply(entry);
         if matches!(applied.outcome, Outcome::Done(_)) && applied.revision.0 == self.world.revision {
             self.note(&before, &entry.command);
+            self.suspect(&before, &entry.command);
         }
         self.sent.push((entry.clone(), applied.clone()));
         applied
@@ -276,6 +279,29 @@ impl Run {
         }
     }
 
+    /// Recomputes the marks: one is made by a report of the last copy alone, and goes with the copy alone, which goes
+    /// when it is uploaded again, or when another region has a good one.
+    fn suspect(&mut self, before: &MemoryKv, command: &Command) {
+        if let Command::DropCopies { region, copies } = command {
+            for item in copies {
+                let known = recorded(before).remove(&item.digest).unwrap_or_default();
+                if known == [(region.clone(), item.object)] {
+                    self.suspects.insert((item.digest, region.clone(), item.object));
+                }
+            }
+        }
+        let now = recorded(&self.world.kv);
+        self.suspects.retain(|(digest, region, object)| {
+            now.get(digest).is_some_and(|copies| copies.contains(&(region.clone(), *object)))
+        });
+        for (digest, copies) in now {
+            let marked = self.suspects.iter().filter(|(of, ..)| *of == digest).count();
+            let blob = read::blob(&self.world.kv, &digest).unwrap().unwrap();
+            assert_eq!(blob.suspect, marked > 0, "the mark of {digest}");
+            assert!(marked == 0 || copies.len() == 1, "{digest} is elsewhere, and its suspect copy is still there");
+        }
+    }
+
     /// Notes what an acknowledged command wrote and deleted.
     fn note(&mut self, before: &MemoryKv, command: &Command) {
         let now = self.world.revision;
@@ -316,6 +342,12 @@ impl Run {
     }
 }
 
+/// All blobs of the universe that are linked, and their copies.
+fn recorded(kv: &MemoryKv) -> BTreeMap<Digest, Vec<(RegionId, ObjectName)>> {
+    let names = BLOBS.into_iter().chain(["stored"]).map(digest);
+    names.filter_map(|digest| Some((digest, read::blob(kv, &digest).unwrap()?.copies))).collect()
+}
+
 fn record(world: &mut World, at: &str, index: usize, odd: u8) -> Command {
     let of = region(at);
     let store = read::region(&world.kv, &of).unwrap().and_then(|r| r.store).unwrap_or(store(at, 9));
@@ -344,7 +376,14 @@ proptest! {
         regions in 0..3usize, ops in prop::collection::vec(op(), 30..60)
     ) {
         let world = World::with_regions(&REGIONS[..regions]);
-        let mut run = Run { world, sent: vec![], lost: vec![], written: BTreeMap::new(), deleted: BTreeMap::new() };
+        let mut run = Run {
+            world,
+            suspects: BTreeSet::new(),
+            sent: vec![],
+            lost: vec![],
+            written: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+        };
         for op in &ops {
             run.step(op);
         }

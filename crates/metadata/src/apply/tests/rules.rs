@@ -330,22 +330,88 @@ fn idle_links_are_condemned_and_dropped_by_the_change_that_was_seen() {
     assert_eq!(read::blob(&world.kv, &digest("layer")).unwrap(), None);
 }
 
+fn drop_copy(at: &str, content: &str, object: ObjectName) -> Command {
+    Command::DropCopies { region: region(at), copies: vec![DropItem { digest: digest(content), object }] }
+}
+
+fn stored(world: &World, content: &str) -> read::Blob {
+    read::blob(&world.kv, &digest(content)).unwrap().unwrap()
+}
+
 #[test]
-fn the_last_copy_is_never_dropped() {
+fn a_copy_is_dropped_by_its_exact_name_while_another_region_has_one() {
     let mut world = pushed(&["east", "west"]);
-    let object = read::blob(&world.kv, &digest("layer")).unwrap().unwrap().copies[0].1;
-    let drop = |object| Command::DropCopies {
-        region: region("east"),
-        copies: vec![DropItem { digest: digest("layer"), object }],
-    };
-    assert_eq!(copies(world.ok(drop(object))), [CopyOutcome::LastCopy]);
+    let object = stored(&world, "layer").copies[0].1;
     let (recorded, _) = record(&mut world, "west", "layer");
     world.ok(recorded);
     let other = world.object_at(1);
-    assert_eq!(copies(world.ok(drop(other))), [CopyOutcome::Already], "another object");
-    assert_eq!(copies(world.ok(drop(object))), [CopyOutcome::Done]);
+    assert_eq!(copies(world.ok(drop_copy("east", "layer", other))), [CopyOutcome::Already], "another object");
+    assert_eq!(copies(world.ok(drop_copy("east", "layer", object))), [CopyOutcome::Done]);
     assert_eq!(world.wanted("east"), [digest("layer")]);
     assert_eq!(read::garbage(&world.kv, &region("east"), None, 9).unwrap()[0].1, object);
+    assert!(stored(&world, "layer").is_sound());
+}
+
+/// A world of two regions whose only copy is suspect: of `layer`, in east.
+fn suspected() -> (World, ObjectName) {
+    let mut world = pushed(&["east", "west"]);
+    let object = stored(&world, "layer").copies[0].1;
+    assert_eq!(copies(world.ok(drop_copy("east", "layer", object))), [CopyOutcome::LastCopy]);
+    (world, object)
+}
+
+#[test]
+fn the_last_copy_is_never_dropped_but_it_is_suspect_from_then_on() {
+    let (mut world, object) = suspected();
+    let found = stored(&world, "layer");
+    assert_eq!((&found.copies[..], found.suspect), (&[(region("east"), object)][..], true));
+    assert_eq!((world.wanted("east"), world.wanted("west")), (vec![], vec![digest("layer")]));
+    assert_eq!(copies(world.ok(drop_copy("east", "layer", object))), [CopyOutcome::LastCopy], "once more");
+
+    let again = world.refused(command(put("team/app", "image", vec![blob("layer")], &["v2"])));
+    assert_eq!(again, Rejection::BlobsMissing(vec![digest("layer")]), "nobody could pull it");
+    let mount = Command::LinkBlob {
+        repository: repository("b"),
+        digest: digest("layer"),
+        size: 5,
+        source: BlobSource::Mounted { from: repository("team/app") },
+    };
+    assert_eq!(world.refused(mount.clone()), Rejection::BlobUnknown(digest("layer")));
+    let upload = world.upload("team/app", "layer", "east");
+    world.ok(upload);
+    assert!(stored(&world, "layer").is_sound());
+    assert_eq!(read::garbage(&world.kv, &region("east"), None, 9).unwrap()[0].1, object);
+    world.ok(mount);
+    world.ok(command(put("team/app", "image", vec![blob("layer")], &["v2"])));
+}
+
+#[test]
+fn a_suspect_copy_is_wanted_anew_once_another_region_has_a_good_one() {
+    for uploaded in [true, false] {
+        let (mut world, object) = suspected();
+        let good =
+            if uploaded { world.upload("team/app", "layer", "west") } else { record(&mut world, "west", "layer").0 };
+        world.ok(good);
+        let blob = stored(&world, "layer");
+        assert!(blob.is_sound() && blob.copies.len() == 1 && blob.copies[0].0 == region("west"), "{blob:?}");
+        assert_eq!((world.wanted("east"), world.wanted("west")), (vec![digest("layer")], vec![]));
+        assert_eq!(read::garbage(&world.kv, &region("east"), None, 9).unwrap()[0].1, object);
+        let (recorded, _) = record(&mut world, "east", "layer");
+        assert_eq!(copies(world.ok(recorded)), [CopyOutcome::Done]);
+        assert_eq!(stored(&world, "layer").copies.len(), 2);
+    }
+}
+
+#[test]
+fn a_suspect_copy_that_goes_with_its_store_leaves_a_blob_that_is_lost() {
+    let (mut world, _) = suspected();
+    let replaces = Some(store("east", 0));
+    world.ok(Command::SetStore { region: region("east"), store: store("east", 1), replaces });
+    let blob = stored(&world, "layer");
+    assert!(!blob.is_sound() && !blob.suspect && blob.copies.is_empty(), "{blob:?}");
+    let upload = world.upload("team/app", "layer", "east");
+    world.ok(upload);
+    assert!(stored(&world, "layer").is_sound());
 }
 
 fn node(number: u64, name: &str, at: &str, of: u8) -> RegisterNode {
