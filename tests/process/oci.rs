@@ -102,6 +102,12 @@ impl Client {
         expect(self.call("PUT", &at, &[("content-type", "application/octet-stream")], data)?, 201)
     }
 
+    /// Whether the node says that a repository has a blob, as clients ask before they upload it.
+    pub(crate) fn has_blob(&self, repository: &str, data: &[u8]) -> bool {
+        let path = format!("/v2/{repository}/blobs/{}", Digest::sha256(data));
+        self.call("HEAD", &path, &[], b"").is_ok_and(|answer| answer.status == 200)
+    }
+
     pub(crate) fn push_manifest(&self, repository: &str, reference: &str, body: &[u8]) -> Result<Answer, String> {
         let path = format!("/v2/{repository}/manifests/{reference}");
         expect(self.call("PUT", &path, &[("content-type", MANIFEST)], body)?, 201)

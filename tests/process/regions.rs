@@ -1,9 +1,11 @@
 //! Push in one region, pull in all: visibility, referrers, mounts, deletes, sessions, lag and read-through.
 
+use std::path::{Path, PathBuf};
+
 use atoll_types::Digest;
 use rustix::process::Signal;
 
-use crate::harness::{Cluster, wait_for};
+use crate::harness::{Cluster, REGIONS, wait_for};
 use crate::oci::{Client, Image, expect, with_query};
 
 fn clients(cluster: &Cluster) -> Vec<Client> {
@@ -107,6 +109,64 @@ fn lag_is_exact_for_a_paused_and_for_a_dead_region_and_goes_back_to_nothing() {
     assert_eq!(lag(&cluster, 2, "ap-south"), (blobs, bytes), "a pause outlives a restart");
     cluster.ask(0, &["replication", "resume", "ap-south"]);
     wait_for_no_lag(&cluster, "ap-south");
+}
+
+/// The only copy of a layer rots on the disk: a pull fails, and the same push once more heals it, in any region.
+#[test]
+fn a_rotten_last_copy_is_healed_by_pushing_again() {
+    let cluster = Cluster::start();
+    let clients = clients(&cluster);
+    for region in ["eu-west", "ap-south"] {
+        cluster.ask(0, &["replication", "pause", region]);
+    }
+    for (healer, seed) in [(0, 21), (1, 22)] {
+        let (repository, image) = (format!("rot/r{healer}"), Image::new(seed, 1, 700_000));
+        clients[0].push(&repository, "v1", &image).expect("a push");
+        rot(&cluster, "us-east-1", &image.blobs[0]);
+        let path = format!("/v2/{repository}/blobs/{}", Digest::sha256(&image.blobs[0]));
+        let got = clients[0].get(&path);
+        assert!(got.as_ref().map_or(true, |answer| answer.status >= 500), "no wrong byte is served whole: {got:?}");
+        let there = |client: &Client| client.call("HEAD", &path, &[], b"").expect("an answer").status;
+        wait_for("every region asks for the layer", || clients.iter().all(|c| there(c) == 404).then_some(()));
+
+        let client = &clients[healer];
+        let missing: Vec<_> = image.blobs.iter().filter(|blob| !client.has_blob(&repository, blob)).collect();
+        assert_eq!(missing, [&image.blobs[0]], "a client uploads the layer alone");
+        client.push_blob(&repository, missing[0]).expect("the upload");
+        let revision = client.push_manifest(&repository, "v1", &image.manifest).expect("the manifest").revision();
+        for reader in &clients {
+            wait_for("the push is applied", || {
+                let seen = reader.call("HEAD", &path, &[("atoll-min-revision", &revision.to_string())], b"");
+                (seen.expect("an answer").status == 200).then_some(())
+            });
+            reader.check(&repository, "v1", &image).expect("all of it, byte for byte");
+        }
+    }
+    for region in ["eu-west", "ap-south"] {
+        cluster.ask(0, &["replication", "resume", region]);
+    }
+    for region in REGIONS {
+        wait_for_no_lag(&cluster, region);
+    }
+}
+
+/// Flips a bit in the middle of each object of a node's store that holds this content.
+fn rot(cluster: &Cluster, node: &str, content: &[u8]) {
+    let mut rotten = 0;
+    for file in files(&cluster.data().join(node)) {
+        let Ok(mut bytes) = std::fs::read(&file) else { continue };
+        if bytes.starts_with(content) {
+            bytes[content.len() / 2] ^= 1;
+            std::fs::write(&file, bytes).expect("the object is written over");
+            rotten += 1;
+        }
+    }
+    assert_eq!(rotten, 1, "the object is found");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// A source dies in the midst of a pull that streams from it: another region that has the blob takes over, and the

@@ -155,7 +155,8 @@ fn of_registry(error: &RegistryError) -> Seen {
         RegistryError::Propose(ProposeError::NotProposed(_)) => UNAVAILABLE,
         RegistryError::Propose(ProposeError::Unknown(_)) => UNKNOWN_OUTCOME,
         RegistryError::Barrier(_) | RegistryError::ReadOnly { .. } => UNAVAILABLE,
-        RegistryError::Elsewhere { .. } | RegistryError::RevisionAhead { .. } => UNAVAILABLE,
+        RegistryError::Elsewhere { .. } | RegistryError::Damaged { .. } => UNAVAILABLE,
+        RegistryError::RevisionAhead { .. } => UNAVAILABLE,
         RegistryError::UploadBusy(_) => UNAVAILABLE,
         RegistryError::Denied(_) => seen(StatusCode::FORBIDDEN, "DENIED"),
         RegistryError::DigestMismatch { .. } => seen(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
@@ -242,6 +243,7 @@ mod tests {
         vec![
             (of(RegistryError::ReadOnly { region: region() }), 503, "UNAVAILABLE"),
             (of(RegistryError::Elsewhere { digest, regions: vec![region()] }), 503, "UNAVAILABLE"),
+            (of(RegistryError::Damaged { digest, regions: vec![region()] }), 503, "UNAVAILABLE"),
             (of(BarrierError::NoQuorum.into()), 503, "UNAVAILABLE"),
             (of(ProposeError::NotProposed("no leader".into()).into()), 503, "UNAVAILABLE"),
             (of(ProposeError::Unknown("lost".into()).into()), 504, "UNAVAILABLE"),

@@ -127,7 +127,7 @@ impl BlobReader {
         avoid: &mut Vec<ObjectName>,
     ) -> Result<Source, RegistryError> {
         match self.find_once(digest, size, range.clone(), avoid).await {
-            Err(RegistryError::Elsewhere { .. }) => {}
+            Err(RegistryError::Elsewhere { .. } | RegistryError::Damaged { .. }) => {}
             found => return found,
         }
         // A barrier that fails is no reason to stop: what is applied here may have changed meanwhile.
@@ -157,6 +157,10 @@ impl BlobReader {
             Ok(stream) => Ok(Source { stream, local: None }),
             Err(ReadThroughError::Busy) => Err(RegistryError::Busy(ReadThroughError::Busy.to_string())),
             Err(ReadThroughError::View(error)) => Err(error.into()),
+            Err(ReadThroughError::Unreachable(_)) if blob.suspect => {
+                let regions = blob.copies.into_iter().map(|(region, _)| region).collect();
+                Err(RegistryError::Damaged { digest: *digest, regions })
+            }
             Err(ReadThroughError::Unreachable(regions)) => {
                 let regions = if regions.is_empty() { elsewhere(&blob, region) } else { regions };
                 Err(RegistryError::Elsewhere { digest: *digest, regions })
@@ -164,8 +168,8 @@ impl BlobReader {
         }
     }
 
-    /// A copy has failed this read. If it is the copy's own fault, its record is dropped; if the store does not answer,
-    /// another region serves meanwhile.
+    /// A copy has failed this read. If it is the copy's own fault, its record is dropped, or marked where it is the last
+    /// one; if the store does not answer, another region serves meanwhile.
     fn distrust(&self, digest: &Digest, object: ObjectName, error: &StoreError, avoid: &mut Vec<ObjectName>) {
         tracing::warn!(%digest, %object, %error, "a copy of this region cannot be read; another region's is used");
         avoid.push(object);

@@ -10,20 +10,35 @@ use atoll_types::{Digest, RepositoryName, Revision};
 use crate::view::Found;
 use crate::{BlobHandle, Linked, ReadOptions, Registry, RegistryError, WriteOptions};
 
-/// A blob as a repository sees it: only what it links is there. A blob that has lost its last copy is not, so that
-/// clients upload it again.
+/// A blob as a repository sees it: only what it links is there. One that has lost its last copy is not.
 fn find(kv: &dyn KvRead, repository: &RepositoryName, digest: &Digest) -> Result<Found<BlobHandle>, KvError> {
+    find_if(kv, repository, digest, |blob| !blob.copies.is_empty())
+}
+
+/// A blob that need not be uploaded again. One whose last copy is suspect must be: it is there for those alone who read
+/// it, since what made it suspect may have passed.
+fn find_sound(kv: &dyn KvRead, repository: &RepositoryName, digest: &Digest) -> Result<Found<BlobHandle>, KvError> {
+    find_if(kv, repository, digest, read::Blob::is_sound)
+}
+
+fn find_if(
+    kv: &dyn KvRead,
+    repository: &RepositoryName,
+    digest: &Digest,
+    is_there: impl Fn(&read::Blob) -> bool,
+) -> Result<Found<BlobHandle>, KvError> {
     let unknown = || Rejection::BlobUnknown(*digest);
     if read::link(kv, repository, digest)?.is_none() {
         return Ok(Err(unknown()));
     }
-    let blob = read::blob(kv, digest)?.filter(|blob| !blob.copies.is_empty());
+    let blob = read::blob(kv, digest)?.filter(is_there);
     Ok(blob.map(|blob| BlobHandle { digest: *digest, size: blob.size }).ok_or_else(unknown))
 }
 
 impl Registry {
     /// Whether the repository has a blob, and its size, as far as is known here: a client that gets a wrong "no"
-    /// uploads what is there already, and nothing is lost.
+    /// uploads what is there already, and nothing is lost. A blob whose last copy is suspect is not there, so that
+    /// clients upload it again.
     pub async fn head_blob(
         &self,
         access: &Access<Pull>,
@@ -31,10 +46,10 @@ impl Registry {
         options: &ReadOptions,
     ) -> Result<BlobHandle, RegistryError> {
         self.view.settle_by_digest(options).await?;
-        Ok(self.view.read(|kv| find(kv, access.repository(), digest))??)
+        Ok(self.view.read(|kv| find_sound(kv, access.repository(), digest))??)
     }
 
-    /// A blob to be read. Before it says that there is none, it asks the majority.
+    /// A blob to be read, even if its last copy is suspect. Before it says that there is none, it asks the majority.
     pub async fn open_blob(
         &self,
         access: &Access<Pull>,
@@ -75,7 +90,7 @@ impl Registry {
         self.view.writable()?;
         let Some(from) = from else { return Ok(None) };
         // Not linearizable: whoever mounts what was pushed elsewhere a moment ago may be asked to upload it.
-        let found = self.view.read(|kv| find(kv, from.repository(), digest))?;
+        let found = self.view.read(|kv| find_sound(kv, from.repository(), digest))?;
         let Ok(BlobHandle { size, .. }) = found else { return Ok(None) };
         let source = BlobSource::Mounted { from: from.repository().clone() };
         let command = Command::LinkBlob { repository: access.repository().clone(), digest: *digest, size, source };

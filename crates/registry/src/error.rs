@@ -36,6 +36,17 @@ pub enum RegistryError {
         /// Where it is.
         regions: Vec<RegionId>,
     },
+    /// The last copy of the blob is suspect, and it could not be read now either.
+    #[error(
+        "the last copy of blob {digest}, in {}, is missing or corrupt; push it again, to any region",
+        list(regions)
+    )]
+    Damaged {
+        /// The blob.
+        digest: Digest,
+        /// Where the copy is.
+        regions: Vec<RegionId>,
+    },
     /// The bytes do not have the digest that was promised.
     #[error("the content has digest {actual}, not {expected}")]
     DigestMismatch {

@@ -38,6 +38,17 @@ fn find(kv: &dyn KvRead, name: &RepositoryName, reference: &Reference) -> Result
     }
 }
 
+/// A manifest that need not be pushed again. A body that is stored, and whose last copy is lost or suspect, must be.
+fn find_sound(kv: &dyn KvRead, name: &RepositoryName, reference: &Reference) -> Result<Found<read::Manifest>, KvError> {
+    let found = find(kv, name, reference)?;
+    if let Ok(read::Manifest { digest, body: ManifestBody::Stored { .. }, .. }) = &found
+        && !read::blob(kv, digest)?.is_some_and(|blob| blob.is_sound())
+    {
+        return Ok(Err(Rejection::ManifestUnknown(*digest)));
+    }
+    Ok(found)
+}
+
 impl Registry {
     /// A manifest by tag or digest.
     pub async fn get_manifest(
@@ -46,33 +57,37 @@ impl Registry {
         reference: &Reference,
         options: &ReadOptions,
     ) -> Result<ManifestAnswer, RegistryError> {
-        let manifest = self.find_manifest(access, reference, options).await?;
+        self.settle_for(access, reference, options).await?;
+        let manifest = self.view.look_twice(options, |kv| find(kv, access.repository(), reference)).await?;
         let bytes = self.body_of(&manifest).await?;
         Ok(ManifestAnswer { digest: manifest.digest, media_type: manifest.media_type, bytes })
     }
 
-    /// What a manifest is, without its body.
+    /// What a manifest is, without its body. One whose body is stored and can probably not be read is not there, so
+    /// that clients push it again.
     pub async fn head_manifest(
         &self,
         access: &Access<Pull>,
         reference: &Reference,
         options: &ReadOptions,
     ) -> Result<ManifestHead, RegistryError> {
-        let read::Manifest { digest, media_type, body, .. } = self.find_manifest(access, reference, options).await?;
+        self.settle_for(access, reference, options).await?;
+        let manifest = self.view.look_twice(options, |kv| find_sound(kv, access.repository(), reference)).await?;
+        let read::Manifest { digest, media_type, body, .. } = manifest;
         Ok(ManifestHead { digest, media_type, size: body.size() })
     }
 
-    async fn find_manifest(
+    /// Makes the view current enough for a read of a manifest.
+    async fn settle_for(
         &self,
         access: &Access<Pull>,
         reference: &Reference,
         options: &ReadOptions,
-    ) -> Result<read::Manifest, RegistryError> {
+    ) -> Result<(), RegistryError> {
         match reference {
-            Reference::Tag(_) => self.view.settle(Some(access.repository()), options).await?,
-            Reference::Digest(_) => self.view.settle_by_digest(options).await?,
+            Reference::Tag(_) => self.view.settle(Some(access.repository()), options).await,
+            Reference::Digest(_) => self.view.settle_by_digest(options).await,
         }
-        self.view.look_twice(options, |kv| find(kv, access.repository(), reference)).await
     }
 
     /// The body of a manifest, wherever it is.

@@ -1,11 +1,12 @@
 //! Copies of this region that turned out missing or corrupt: their records are dropped, so that they are fetched again.
+//! The last copy of a blob is marked instead, so that clients upload the blob again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::BlobStore;
-use atoll_metadata::{Command, DropItem};
+use atoll_metadata::{Command, CopyOutcome, Done, DropItem, KvError, KvRead, Outcome, read};
 use atoll_types::{ObjectName, RequestId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -55,7 +56,9 @@ impl Dropper {
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::new();
         while self.queue.recv_many(&mut batch, Command::ITEMS_MAX).await > 0 {
-            let copies = self.new_ones(batch.drain(..));
+            let mut copies = self.new_ones(batch.drain(..));
+            // What cannot be read is as good as unmarked: the group decides.
+            copies.retain(|copy| !self.view.read(|kv| is_marked(kv, copy)).unwrap_or(false));
             if !copies.is_empty() {
                 self.drop_copies(copies).await;
             }
@@ -91,7 +94,7 @@ impl Dropper {
         tracing::warn!(copies = copies.len(), first = %copies[0].digest, object = %copies[0].object,
             "copies of this region are missing or corrupt; they are dropped and fetched again");
         let proposal = Proposal {
-            command: Command::DropCopies { region: self.view.config.region.clone(), copies },
+            command: Command::DropCopies { region: self.view.config.region.clone(), copies: copies.clone() },
             request: RequestId::random(),
             seen: freshness.applied,
             may_be_retry: false,
@@ -99,8 +102,25 @@ impl Dropper {
             client_address: String::new(),
             deadline: Instant::now() + DROP_WAIT,
         };
-        if let Err(error) = self.view.metadata.propose(proposal).await {
-            tracing::warn!(%error, "bad copies could not be dropped; their next reader reports them again");
+        match self.view.metadata.propose(proposal).await {
+            Ok(applied) => tell_of_last_copies(&copies, &applied.outcome),
+            Err(error) => {
+                tracing::warn!(%error, "bad copies could not be dropped; their next reader reports them again");
+            }
         }
+    }
+}
+
+/// Whether the group knows already that this copy, the last one, is bad.
+fn is_marked(kv: &dyn KvRead, copy: &DropItem) -> Result<bool, KvError> {
+    let blob = read::blob(kv, &copy.digest)?;
+    Ok(blob.is_some_and(|blob| blob.suspect && blob.copies.iter().any(|(_, object)| *object == copy.object)))
+}
+
+fn tell_of_last_copies(copies: &[DropItem], outcome: &Outcome) {
+    let Outcome::Done(Done::Copies(outcomes)) = outcome else { return };
+    for (copy, _) in copies.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CopyOutcome::LastCopy) {
+        tracing::error!(digest = %copy.digest, object = %copy.object,
+            "the last copy of a blob is missing or corrupt; push the blob again, to any region");
     }
 }

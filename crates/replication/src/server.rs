@@ -131,9 +131,9 @@ impl BlobServer {
 }
 
 impl Reports {
-    /// Drops a copy that is corrupt or missing: the exact object, never the last copy.
+    /// Has a copy dropped that is corrupt or missing: the exact object. The last copy is marked instead, once.
     fn consider(&self, digest: Digest, object: ObjectName, error: &StoreError) {
-        if !is_lost(error) || self.tasks.len() >= REPORTS_MAX {
+        if !is_lost(error) || self.tasks.len() >= REPORTS_MAX || self.is_marked(&digest) {
             return;
         }
         tracing::warn!(%digest, %object, %error, "a copy is missing or corrupt; it is dropped and fetched again");
@@ -150,6 +150,11 @@ impl Reports {
                 tracing::warn!(%digest, %error, "the bad copy is still recorded");
             }
         });
+    }
+
+    /// Whether the group knows already that the last copy is bad; who wants the blob asks for it again and again.
+    fn is_marked(&self, digest: &Digest) -> bool {
+        self.metadata.read(|kv| read::blob(kv, digest)).is_ok_and(|blob| blob.is_some_and(|blob| blob.suspect))
     }
 }
 

@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::support::{REPOSITORY, World, access, collect, content, eventually, options};
+use crate::support::{REPOSITORY, Region, World, access, collect, content, eventually, image, options, write};
 use atoll_blobstore::{BlobStore as _, ByteStream, StoreError};
-use atoll_metadata::{Command, Rejection};
+use atoll_metadata::{Command, Rejection, read};
 use atoll_registry::{ReadThrough, ReadThroughError, RegistryError};
 use atoll_types::{Digest, StoreId};
 use bytes::Bytes;
@@ -115,6 +115,102 @@ async fn the_last_copy_is_not_dropped_and_no_wrong_byte_leaves_it() {
     let good = world.us.registry.read_blob(&handle, 2 * BLOCK as u64..3 * BLOCK as u64).await.unwrap();
     assert!(collect(good).await.unwrap() == blob[2 * BLOCK..], "what is good is served");
     assert_eq!(world.copy(&world.us, &digest), Some(object));
+}
+
+/// Whether a region tells clients that a blob is there, so that they need not upload it.
+async fn is_there(region: &Region, digest: &Digest) -> bool {
+    match region.registry.head_blob(&access(REPOSITORY), digest, &options()).await {
+        Ok(_) => true,
+        Err(RegistryError::Rejected(Rejection::BlobUnknown(_))) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// An image whose layer's last copy, in us, was found corrupt: the manifest, the layer and its digest.
+async fn damaged(world: &World) -> (Bytes, Bytes, Digest) {
+    let layer = content(3 * BLOCK, 11);
+    let config = Bytes::from_static(b"{}");
+    let manifest = image(&config, &layer, serde_json::Value::Null);
+    for blob in [&config, &layer] {
+        world.us.push_blob(REPOSITORY, blob).await;
+    }
+    world.us.put("v1", &manifest).await.unwrap();
+    let digest = Digest::sha256(&layer);
+    let object = world.copy(&world.us, &digest).unwrap();
+    assert!(world.us.store.flip_bit(&object, BLOCK as u64 + 1, 0));
+    assert!(world.us.blob(&digest).await.is_err(), "no wrong byte is served");
+    eventually("the copy is suspect", async || !is_there(&world.us, &digest).await).await;
+    (manifest, layer, digest)
+}
+
+#[tokio::test]
+async fn a_blob_whose_last_copy_is_corrupt_is_uploaded_again_by_whoever_pushes_it() {
+    for healer in [0, 1] {
+        let world = World::new();
+        let (manifest, layer, digest) = damaged(&world).await;
+        let object = world.copy(&world.us, &digest);
+        assert!(object.is_some() && !is_there(&world.eu, &digest).await, "kept, but in no region there");
+        let from = access(REPOSITORY);
+        let mounted = world.us.registry.mount(&access("team/b"), &digest, Some(&from), &write()).await.unwrap();
+        assert_eq!(mounted, None, "the client is asked to upload it");
+        let refused = world.us.put("v2", &manifest).await;
+        assert!(matches!(refused, Err(RegistryError::Rejected(Rejection::BlobsMissing(_)))), "{refused:?}");
+
+        let region = [&world.us, &world.eu][healer];
+        region.push_blob(REPOSITORY, &layer).await;
+        region.put("v2", &manifest).await.unwrap();
+        for reader in [&world.us, &world.eu] {
+            assert!(is_there(reader, &digest).await && reader.blob(&digest).await.unwrap() == layer);
+        }
+        let wanted = world.group.read(|kv| read::wanted(kv, &world.us.name, None, 9)).unwrap();
+        assert_eq!(wanted.iter().any(|wanted| wanted.digest == digest), healer == 1, "us fetches it from eu");
+        assert_ne!(world.copy(&world.us, &digest), object);
+    }
+}
+
+#[tokio::test]
+async fn a_suspect_copy_that_can_be_read_again_is_served() {
+    let world = World::new();
+    let (_, layer, digest) = damaged(&world).await;
+    let alone = world.eu.registry_over(Arc::new(Nobody));
+    let handle = alone.open_blob(&access(REPOSITORY), &digest, &options()).await.unwrap();
+    let refused = alone.read_blob(&handle, 0..layer.len() as u64).await;
+    let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("push it again"), "{refused}");
+    let object = world.copy(&world.us, &digest).unwrap();
+    assert!(world.us.store.flip_bit(&object, BLOCK as u64 + 1, 0), "what was wrong has passed");
+    for region in [&world.us, &world.eu] {
+        assert!(region.blob(&digest).await.unwrap() == layer);
+    }
+}
+
+/// No other region answers.
+struct Nobody;
+
+#[async_trait::async_trait]
+impl ReadThrough for Nobody {
+    async fn read(&self, _: &Digest, _: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        Err(ReadThroughError::Unreachable(Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn a_stored_manifest_whose_last_copy_is_corrupt_is_pushed_again() {
+    let world = World::new();
+    let manifest = world.us.push_parts("large", serde_json::json!({ "pad": "x".repeat(300 << 10) })).await;
+    world.us.put("large", &manifest).await.unwrap();
+    let object = world.copy(&world.us, &Digest::sha256(&manifest)).unwrap();
+    assert!(world.us.store.flip_bit(&object, 9, 0));
+    assert!(world.us.get("large").await.is_err());
+    let reference = "large".parse().unwrap();
+    let head = async || world.us.registry.head_manifest(&access(REPOSITORY), &reference, &options()).await;
+    eventually("it is not there for who asks before a push", async || {
+        matches!(head().await, Err(RegistryError::Rejected(Rejection::ManifestUnknown(_))))
+    })
+    .await;
+    world.us.put("large", &manifest).await.unwrap();
+    assert_eq!(head().await.unwrap().size, manifest.len() as u64);
+    assert_eq!(world.us.get("large").await.unwrap(), manifest);
 }
 
 #[tokio::test]

@@ -207,6 +207,24 @@ async fn a_source_whose_copy_is_gone_says_so_and_fetches_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_last_copy_that_is_gone_is_suspect_until_some_region_has_the_blob_again() {
+    let (group, nodes) = three(&Setup::default(), &["eu-west", "ap-south"]).await;
+    let bytes = random_bytes(14, 300_000);
+    let digest = nodes[0].push(&group, &bytes).await;
+    let gone = nodes[0].copy(&digest).unwrap();
+    nodes[0].store.delete(&gone).await.unwrap();
+    pause(&nodes[0], "ap-south", false).await;
+    eventually("who fetches it finds out", || nodes[2].blob(&digest).suspect).await;
+    assert_eq!(nodes[0].copy(&digest), Some(gone), "its record stays");
+    nodes[1].push(&group, &bytes).await;
+    for node in &nodes {
+        eventually("all have it", || node.copy(&digest).is_some()).await;
+        assert!(node.stored(&digest, bytes.len()).await == bytes);
+    }
+    assert!(nodes[0].blob(&digest).is_sound() && nodes[0].copy(&digest) != Some(gone));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_link_that_many_share_is_not_taken_for_a_silent_one() {
     let mut setup = Setup { bytes_per_ms: 1_000, ..Setup::default() };
     // Each of eight blocks at once takes two seconds over a link of 1 MB/s.

@@ -182,6 +182,11 @@ impl Node {
         blob.copies.into_iter().find(|(r, _)| *r == self.local.region).map(|(_, object)| object)
     }
 
+    /// The blob's record, as reads show it.
+    pub(crate) fn blob(&self, digest: &Digest) -> read::Blob {
+        self.view.read(|kv| read::blob(kv, digest)).unwrap().expect("the blob is linked")
+    }
+
     pub(crate) fn lag(&self) -> Lag {
         self.view.read(|kv| read::lag(kv, &self.local.region)).unwrap()
     }
