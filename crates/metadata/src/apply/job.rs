@@ -3,7 +3,7 @@
 use atoll_types::{RegionId, Revision};
 
 use super::delete::TAGS_REMOVED_MAX;
-use super::placement::Blob;
+use super::placement::{Blob, Due};
 use super::{Run, Step, tag};
 use crate::hash::successor;
 use crate::keys::blob::BlobKey;
@@ -19,16 +19,23 @@ use crate::{Done, KvError, Rejection};
 /// Blobs that one step of a region's job looks at. Tiny in this crate's own tests, so that their jobs have several steps.
 pub(super) const BLOBS_PER_STEP: usize = if cfg!(test) { 2 } else { 256 };
 
-/// Starts the job that puts all of a region's blobs into its queue; it takes the place of one that runs. The caller
-/// writes the region's record.
+/// Starts the job that puts all of a region's blobs into its queue; it takes the place of one that runs. What that one
+/// has not reached is due since it started, so that the age of lag does not fall. The caller writes the region's record.
 pub(super) fn start_reconciliation(step: &mut Step<'_>, region: &RegionId, record: &mut RegionRecord) {
+    let due = due(record).unwrap_or_else(|| Due::now(step));
     if record.job != 0 {
         step.delete(&JobKey { revision: Revision(record.job) });
     }
     record.job = step.revision.0;
-    record.job_since_ms = step.time_ms;
+    (record.job_due, record.job_since_ms) = (due.revision.0, due.since_ms);
     let job = JobRecord { region: region.to_string(), created_ms: step.time_ms, ..Default::default() };
     step.put(&JobKey { revision: step.revision }, &job);
+}
+
+/// Since when the blobs that a region's job reaches are due; `None` without a job.
+fn due(of: &RegionRecord) -> Option<Due> {
+    let revision = if of.job_due == 0 { of.job } else { of.job_due };
+    (of.job != 0).then_some(Due { revision: Revision(revision), since_ms: of.job_since_ms })
 }
 
 /// Hides the tags of a deleted manifest and starts the job that removes them; one that runs starts again.
@@ -67,15 +74,17 @@ fn reconcile(step: &mut Step<'_>, job: &JobRecord) -> Result<Option<Vec<u8>>, Kv
     let mut of = step.get_or_default(&key)?;
     let page = step.page::<BlobKey>(&[BlobKey::PREFIX], &job.cursor, BLOBS_PER_STEP)?;
     let next = page.last().filter(|_| page.len() == BLOBS_PER_STEP).map(|(last, _)| successor(&last.encode()));
+    let due = due(&of).unwrap_or_else(|| Due::now(step));
     for (BlobKey { digest }, record) in page {
         let mut blob = Blob { digest, record };
-        if blob.settle(step, &region, of.generation)? {
+        if blob.settle(step, &region, of.generation, due)? {
             blob.save(step)?;
         }
     }
     if next.is_none() {
         of.job = 0;
         of.job_since_ms = 0;
+        of.job_due = 0;
         step.put(&key, &of);
     }
     Ok(next)

@@ -10,6 +10,9 @@
 //!   wanted all the same, but a job has still to put it into the queue. Only while a job of the region runs, and only
 //!   beyond its cursor. Lag counts these too, so it is never below the truth.
 //!
+//! The queue is ordered by the change that made an entry due. For what a job puts into it that is the change which
+//! started the job, not the job's step: so its head is the oldest, and the age of lag never falls while a job works.
+//!
 //! A blob that is linked first is put into every queue at once, wherever a job's cursor stands; the job then finds
 //! nothing to do for it. A copy recorded beyond the cursor leaves `beyond` by itself.
 
@@ -38,6 +41,21 @@ pub(super) enum Place {
     Wanted(Revision),
     /// A job has still to reach it.
     Beyond,
+}
+
+/// Since when a region lacks a blob that it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) revision: Revision,
+    /// The leader time of that change, in milliseconds since the Unix epoch.
+    pub(super) since_ms: u64,
+}
+
+impl Due {
+    /// Since the change that is being applied.
+    pub(super) const fn now(step: &Step<'_>) -> Self {
+        Self { revision: step.revision, since_ms: step.time_ms }
+    }
 }
 
 /// The state of a blob in a region whose store has this generation.
@@ -128,7 +146,7 @@ impl Blob {
             totals.bytes += size;
         })?;
         for (region, _) in regions(step.kv)? {
-            blob.want(step, &region)?;
+            blob.want(step, &region, Due::now(step))?;
         }
         Ok(blob)
     }
@@ -219,17 +237,23 @@ impl Blob {
         if let Some(object) = self.leave(step, region, generation)? {
             self.discard(step, region, &object)?;
         }
-        self.want(step, region)
+        self.want(step, region, Due::now(step))
     }
 
     /// Puts what is beyond a job's cursor into the queue; true when it was. A copy in a replaced store is dropped
     /// with the store: its object is no garbage of the new one. If it was the last, the blob is lost.
-    pub(super) fn settle(&mut self, step: &mut Step<'_>, region: &RegionId, generation: u64) -> Result<bool, KvError> {
+    pub(super) fn settle(
+        &mut self,
+        step: &mut Step<'_>,
+        region: &RegionId,
+        generation: u64,
+        due: Due,
+    ) -> Result<bool, KvError> {
         if place(&self.record, region, generation)? != Place::Beyond {
             return Ok(false);
         }
         self.leave(step, region, generation)?;
-        self.want(step, region)?;
+        self.want(step, region, due)?;
         if !self.record.lost && copies(step.kv, &self.record)?.is_empty() {
             self.record.lost = true;
             step.update(&TotalsKey, |totals| totals.lost += 1)?;
@@ -237,14 +261,15 @@ impl Blob {
         Ok(true)
     }
 
-    fn want(&mut self, step: &mut Step<'_>, region: &RegionId) -> Result<(), KvError> {
-        let (revision, since_ms, size) = (step.revision, step.time_ms, self.record.size);
+    fn want(&mut self, step: &mut Step<'_>, region: &RegionId, due: Due) -> Result<(), KvError> {
+        let (Due { revision, since_ms }, size) = (due, self.record.size);
         let key = WantedKey { region: region.clone(), revision, digest: self.digest };
         step.put(&key, &WantedRecord { size, since_ms });
         self.enter(InRegion { region: region.to_string(), wanted: revision.0, ..Default::default() });
         self.count(step, region, |counters, size| {
             counters.wanted += 1;
             counters.wanted_bytes += size;
+            counters.wanted_from = counters.wanted_from.min(revision.0);
         })
     }
 

@@ -39,9 +39,13 @@ pub(crate) struct RegionRecord {
     /// The job that puts its blobs into the queue; zero: none.
     #[prost(uint64, tag = "8")]
     pub(crate) job: u64,
-    /// Since when, in leader time.
+    /// Since when, in leader time, the blobs that it reaches are due: since its start, or that of the first of several
+    /// jobs of which each took the place of the one before.
     #[prost(uint64, tag = "9")]
     pub(crate) job_since_ms: u64,
+    /// The change that made them due, at that time; zero where an older version wrote it: the job's own.
+    #[prost(uint64, tag = "10")]
+    pub(crate) job_due: u64,
 }
 
 impl Key for RegionKey {
@@ -76,6 +80,7 @@ mod tests {
             sweep_since_ms: 6,
             job: 7,
             job_since_ms: 8,
+            job_due: 0,
         };
         golden(
             &key,
@@ -83,12 +88,13 @@ mod tests {
             "2275732d6561737400",
             "0108011210020202020202020202020202020202021803200128043005380640074808",
         );
+        golden(&key, &RegionRecord { job_due: 9, ..Default::default() }, "2275732d6561737400", "015009");
     }
 
     proptest! {
         #[test]
         fn it_round_trips(region in regions()) {
-            round_trips(RegionKey { region }, RegionRecord { revision: 1, store: vec![2; 16], generation: 3, paused: true, paused_revision: 4, sweep_epoch: 5, sweep_since_ms: 6, job: 7, job_since_ms: 8 })?;
+            round_trips(RegionKey { region }, RegionRecord { revision: 1, store: vec![2; 16], generation: 3, paused: true, paused_revision: 4, sweep_epoch: 5, sweep_since_ms: 6, job: 7, job_since_ms: 8, job_due: 9 })?;
         }
     }
 }

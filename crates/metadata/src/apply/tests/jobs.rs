@@ -49,6 +49,55 @@ fn a_new_region_wants_all_blobs_and_its_lag_is_never_too_low() {
 }
 
 #[test]
+fn what_a_job_puts_into_the_queue_is_as_old_as_the_job() {
+    let mut world = blobs("east", 5);
+    world.ok(Command::RegisterRegion { region: region("west") });
+    let start = world.time_ms;
+    let oldest = |world: &World| read::lag(&world.kv, &region("west")).unwrap().oldest_since_ms;
+    world.time_ms += 60_000;
+    let upload = world.upload("app", "another", "east");
+    world.ok(upload);
+    let job = read::jobs(&world.kv, 1).unwrap()[0];
+    for _ in 0..2 {
+        world.time_ms += 60_000;
+        world.ok(Command::ContinueJob { job });
+        assert_eq!(oldest(&world), Some(start));
+    }
+    finish(&mut world);
+    assert_eq!(oldest(&world), Some(start), "the age does not fall when all are in the queue");
+    let queue = read::wanted(&world.kv, &region("west"), None, 9).unwrap();
+    assert!(queue.is_sorted_by_key(|wanted| wanted.since_ms) && queue.len() == 6, "oldest first: {queue:?}");
+    assert_eq!(queue.last().map(|wanted| wanted.digest), Some(digest("another")), "pushed after the job's start");
+}
+
+#[test]
+fn a_job_that_takes_the_place_of_another_keeps_its_age() {
+    let mut world = blobs("east", 5);
+    let set = |from, to| Command::SetStore {
+        region: region("east"),
+        store: store("east", to),
+        replaces: Some(store("east", from)),
+    };
+    world.ok(set(0, 1));
+    let start = world.time_ms;
+    let oldest = |world: &World| read::lag(&world.kv, &region("east")).unwrap().oldest_since_ms;
+    world.time_ms += 60_000;
+    world.ok(set(1, 2));
+    assert_eq!(oldest(&world), Some(start));
+    finish(&mut world);
+    assert_eq!(oldest(&world), Some(start));
+    let upload = world.upload("app", "another", "east");
+    world.ok(upload);
+    world.ok(set(2, 3));
+    let again = world.time_ms;
+    for index in 0..5 {
+        let upload = world.upload("app", &format!("layer {index}"), "east");
+        world.ok(upload);
+    }
+    assert_eq!(oldest(&world), Some(again), "a job that ended leaves nothing behind");
+}
+
+#[test]
 fn an_empty_cluster_needs_no_job() {
     let world = World::with_regions(&["east", "west"]);
     assert_eq!(read::jobs(&world.kv, 9).unwrap(), []);

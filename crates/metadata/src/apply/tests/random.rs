@@ -74,6 +74,10 @@ struct Run {
     world: World,
     /// Copies that were reported when they were the last ones, and are recorded still.
     suspects: BTreeSet<(Digest, RegionId, ObjectName)>,
+    /// Since when each region lacks each blob that it should have, in leader time.
+    due: BTreeMap<(RegionId, Digest), u64>,
+    /// Regions whose ages may be told too high, since a job counted for them.
+    had_job: BTreeSet<RegionId>,
     sent: Vec<(Entry, Applied)>,
     lost: Vec<Entry>,
     written: BTreeMap<String, u64>,
@@ -201,7 +205,36 @@ impl Run {
                 }
             }
         }
+        self.check_ages();
         invariants::check(&self.world.kv);
+    }
+
+    /// The age of the oldest that a region lacks is never told too low, and exactly where no job was at work.
+    fn check_ages(&mut self) {
+        let (kv, now_ms) = (&self.world.kv, self.world.time_ms);
+        let regions: Vec<RegionId> = read::regions(kv).unwrap().into_iter().map(|region| region.region).collect();
+        let blobs = recorded(kv);
+        let holds = |(region, digest): &(RegionId, Digest)| {
+            blobs.get(digest).is_none_or(|copies| copies.iter().any(|(at, _)| at == region))
+        };
+        self.due.retain(|pair, _| !holds(pair));
+        let pairs = regions.iter().flat_map(|region| blobs.keys().map(|digest| (region.clone(), *digest)));
+        for pair in pairs.filter(|pair| !holds(pair)) {
+            self.due.entry(pair).or_insert(now_ms);
+        }
+        for region in regions {
+            let lag = read::lag(kv, &region).unwrap();
+            if lag.at_most {
+                self.had_job.insert(region.clone());
+            }
+            let oldest = self.due.iter().filter(|((of, _), _)| *of == region).map(|(_, since)| *since).min();
+            if self.had_job.contains(&region) {
+                let (told, since) = (lag.oldest_since_ms, oldest);
+                assert!(told.is_some() == since.is_some() && told <= since, "{region}: told {told:?}, due {since:?}");
+            } else {
+                assert_eq!(lag.oldest_since_ms, oldest, "{region}");
+            }
+        }
     }
 
     fn send(&mut self, entry: &Entry) -> Applied {
@@ -379,6 +412,8 @@ proptest! {
         let mut run = Run {
             world,
             suspects: BTreeSet::new(),
+            due: BTreeMap::new(),
+            had_job: BTreeSet::new(),
             sent: vec![],
             lost: vec![],
             written: BTreeMap::new(),
