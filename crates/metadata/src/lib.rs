@@ -14,6 +14,7 @@ mod outcome;
 mod overlay;
 mod policy;
 pub mod read;
+mod refusal;
 mod wire;
 
 pub use apply::apply;
@@ -27,4 +28,5 @@ pub use kv::{Family, Kv, KvError, KvRead, Pair};
 pub use memory::MemoryKv;
 pub use outcome::{Applied, CopyOutcome, Done, Outcome, Rejection};
 pub use overlay::{Changes, Overlay};
+pub use refusal::{NodeConflict, TooLarge};
 pub use wire::InvalidEntry;

@@ -2,6 +2,8 @@
 
 use atoll_types::{Digest, NodeId, RepositoryName, Revision, Tag};
 
+use crate::{NodeConflict, TooLarge};
+
 /// A command's outcome and the revision that brought it. A request that was applied before yields the same value again,
 /// with the original revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +79,8 @@ pub enum CopyOutcome {
     LastCopy,
 }
 
-/// Why a command was refused. Display is for people; HTTP decides the status and the OCI code.
+/// Why a command was refused. Display is for people; HTTP decides the status and the OCI code. What is kept in the state
+/// are the facts: no wording may get into a variant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The repository does not exist.
@@ -144,15 +147,15 @@ pub enum Rejection {
     /// The command needs a newer feature level than is active.
     #[error("the command needs feature level {0}")]
     FeatureLevel(u32),
-    /// A policy forbids it.
-    #[error("{0}")]
+    /// The policy of this name forbids it.
+    #[error("policy {0} forbids it")]
     Denied(String),
     /// Over a limit.
     #[error("{0}")]
-    TooLarge(String),
+    TooLarge(TooLarge),
     /// A node's number or name is taken by another.
     #[error("{0}")]
-    NodeConflict(String),
+    NodeConflict(NodeConflict),
     /// The request id belongs to another command that was applied.
     #[error("the request id was used for another request; a request id names one write")]
     RequestReused,

@@ -4,7 +4,7 @@ use atoll_types::{NodeId, RegionId};
 
 use super::{Run, Step, placement};
 use crate::keys::lease::{LeaseKey, LeaseRecord};
-use crate::{Done, Rejection};
+use crate::{Done, Rejection, TooLarge};
 
 /// The longest lease, in milliseconds: how long a duty may rest after its holder died.
 const TTL_MS_MAX: u64 = 10 * 60 * 1_000;
@@ -14,9 +14,12 @@ const DUTY_BYTES_MAX: usize = 64;
 /// AcquireLease: granted when it is free, has ended, or is the asker's own.
 pub(super) fn acquire(step: &mut Step<'_>, region: &RegionId, duty: &str, holder: NodeId, ttl_ms: u64) -> Run<Done> {
     placement::known_region(step, region)?;
-    if ttl_ms > TTL_MS_MAX || duty.len() > DUTY_BYTES_MAX || duty.contains('\0') {
-        let why = format!("a lease has at most {TTL_MS_MAX} ms and a duty at most {DUTY_BYTES_MAX} bytes");
-        return Err(Rejection::TooLarge(why).into());
+    if ttl_ms > TTL_MS_MAX {
+        return Err(Rejection::TooLarge(TooLarge::LeaseTtl { ttl_ms, limit_ms: TTL_MS_MAX }).into());
+    }
+    if duty.len() > DUTY_BYTES_MAX || duty.contains('\0') {
+        let (bytes, limit) = (duty.len() as u64, DUTY_BYTES_MAX as u64);
+        return Err(Rejection::TooLarge(TooLarge::Duty { bytes, limit }).into());
     }
     let key = LeaseKey { region: region.clone(), duty: duty.to_owned() };
     let now_ms = step.time_ms;

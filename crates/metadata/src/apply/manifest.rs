@@ -18,7 +18,7 @@ use crate::keys::referred_by::{As, ReferredByKey};
 use crate::keys::referrer::{ReferrerKey, ReferrerRecord};
 use crate::policy::Action;
 use crate::wire::{AnnotationsMessage, ReferenceMessage};
-use crate::{Command, Done, Expected, KvError, ManifestBody, ManifestReference, PutManifest, Rejection};
+use crate::{Command, Done, Expected, KvError, ManifestBody, ManifestReference, PutManifest, Rejection, TooLarge};
 
 /// Missing digests that a refusal names.
 const MISSING_NAMED_MAX: usize = 8;
@@ -48,9 +48,10 @@ pub(super) fn put_manifest(step: &mut Step<'_>, put: &PutManifest) -> Run<Done> 
 fn check_bounds(put: &PutManifest) -> Run<()> {
     bounded(&put.references, Command::REFERENCES_MAX)?;
     bounded(&put.tags, Command::TAGS_MAX)?;
+    let (bytes, limit) = (put.body.size(), Command::INLINE_BODY_BYTES_MAX as u64);
     match &put.body {
-        ManifestBody::Inline(body) if body.len() > Command::INLINE_BODY_BYTES_MAX => {
-            Err(Rejection::TooLarge(format!("a manifest of {} bytes must be stored as a blob", body.len())).into())
+        ManifestBody::Inline(_) if bytes > limit => {
+            Err(Rejection::TooLarge(TooLarge::InlineManifest { bytes, limit }).into())
         }
         _ => Ok(()),
     }

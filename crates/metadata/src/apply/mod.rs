@@ -27,7 +27,7 @@ use atoll_types::Revision;
 
 use crate::keys::{self, Key, clock::ClockKey, cluster::ClusterKey, cluster::ClusterRecord};
 use crate::policy;
-use crate::{Applied, Command, Done, Entry, Kv, KvError, Outcome, Rejection};
+use crate::{Applied, Command, Done, Entry, Kv, KvError, Outcome, Rejection, TooLarge};
 
 /// The feature level of a cluster that is initialised by this version.
 const FEATURE_LEVEL: u32 = 1;
@@ -194,5 +194,5 @@ fn bounded<T>(items: &[T], max: usize) -> Run<()> {
     if items.len() <= max {
         return Ok(());
     }
-    Err(Rejection::TooLarge(format!("{} items in one command, at most {max} are allowed", items.len())).into())
+    Err(Rejection::TooLarge(TooLarge::Items { actual: items.len() as u64, limit: max as u64 }).into())
 }

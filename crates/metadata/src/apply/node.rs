@@ -6,7 +6,7 @@ use super::{Run, Step, placement};
 use crate::keys::Key;
 use crate::keys::node::{NodeKey, NodeRecord};
 use crate::wire::NodeMessage;
-use crate::{Done, KvError, NodeRole, RegisterNode, Rejection};
+use crate::{Done, KvError, NodeConflict, NodeRole, RegisterNode, Rejection};
 
 /// Most nodes that a cluster ever has, removed ones included.
 pub(crate) const NODES_MAX: usize = 1_024;
@@ -36,26 +36,26 @@ struct Known {
 
 /// A number belongs to one name and one data folder for ever, and a name to one number at a time.
 fn check_identity(step: &Step<'_>, node: &RegisterNode) -> Run<Known> {
-    let conflict = |why: String| Err(Rejection::NodeConflict(why).into());
+    let conflict = |why| Err(Rejection::NodeConflict(why).into());
     let (mut known, all) = (Known::default(), step.page::<NodeKey>(&[NodeKey::PREFIX], &[], NODES_MAX)?);
     let is_new = all.iter().all(|(key, _)| key.node != node.node);
     if is_new && all.len() == NODES_MAX {
-        return conflict(format!("a cluster has at most {NODES_MAX} nodes, removed ones included"));
+        return conflict(NodeConflict::Full { limit: NODES_MAX as u64 });
     }
     for (key, record) in all {
         let (removed, other) = (record.removed, registered(record)?);
         if key.node == node.node && removed {
-            return conflict(format!("node {} was removed; a number is never used again, take a new one", node.node));
+            return conflict(NodeConflict::Removed(node.node));
         }
         if key.node == node.node && other.name != node.name {
-            return conflict(format!("number {} belongs to node {}", node.node, other.name));
+            return conflict(NodeConflict::NumberTaken { node: node.node, name: other.name });
         }
         if key.node == node.node {
             check_folder(node, other.incarnation)?;
             known.incarnation = other.incarnation;
         } else if !removed {
             if other.name == node.name {
-                return conflict(format!("the name {} belongs to node {}; remove that first", node.name, other.node));
+                return conflict(NodeConflict::NameTaken { name: other.name, node: other.node });
             }
             known.others.push(other);
         }
@@ -69,11 +69,7 @@ fn check_folder(node: &RegisterNode, registered: Option<Incarnation>) -> Run<()>
     if same {
         return Ok(());
     }
-    let why = format!(
-        "node {} ({}) is registered with another data folder, and this one was emptied or replaced: it has forgotten \
-         what the node acknowledged. Mount the old one, or add the node as a new member under a new number and name",
-        node.node, node.name
-    );
+    let why = NodeConflict::OtherFolder { node: node.node, name: node.name.clone() };
     Err(Rejection::NodeConflict(why).into())
 }
 
@@ -89,7 +85,7 @@ fn check_store(node: &RegisterNode, store: &[u8], others: &[RegisterNode]) -> Ru
 pub(super) fn remove_node(step: &mut Step<'_>, node: NodeId) -> Run<Done> {
     let key = NodeKey { node };
     let Some(record) = step.get(&key)?.filter(|record| !record.removed) else {
-        return Err(Rejection::NodeConflict(format!("there is no node {node}")).into());
+        return Err(Rejection::NodeConflict(NodeConflict::Unknown(node)).into());
     };
     step.put(&key, &NodeRecord { revision: step.revision.0, removed: true, ..record });
     Ok(Done::Empty)

@@ -8,7 +8,7 @@ use crate::keys::region::{RegionKey, RegionRecord};
 use crate::keys::region_counters::{RegionCounters, RegionCountersKey};
 use crate::keys::store_of;
 use crate::keys::totals::TotalsKey;
-use crate::{Done, Rejection};
+use crate::{Done, Rejection, TooLarge};
 
 /// The least time between two sweep epochs, in milliseconds of leader time.
 const SWEEP_INTERVAL_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -22,7 +22,7 @@ pub(super) fn register_region(step: &mut Step<'_>, region: &RegionId) -> Run<Don
         return Ok(Done::Empty);
     }
     if placement::regions(step.kv)?.len() == REGIONS_MAX {
-        return Err(Rejection::TooLarge(format!("a cluster has at most {REGIONS_MAX} regions")).into());
+        return Err(Rejection::TooLarge(TooLarge::Regions { limit: REGIONS_MAX as u64 }).into());
     }
     let mut record = RegionRecord {
         revision: step.revision.0,

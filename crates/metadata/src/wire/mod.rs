@@ -8,6 +8,7 @@ mod entry;
 mod manifest;
 mod node;
 mod outcome;
+mod rejection;
 #[cfg(test)]
 mod tests;
 

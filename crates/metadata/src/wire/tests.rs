@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use crate::{
     Applied, BlobSource, Command, CopyItem, CopyOutcome, Done, DropItem, Entry, Envelope, Expected, LinkItem,
-    ManifestBody, ManifestReference, NodeRole, Outcome, PutManifest, RegisterNode, Rejection, TagUpdate,
+    ManifestBody, ManifestReference, NodeConflict, NodeRole, Outcome, PutManifest, RegisterNode, Rejection, TagUpdate,
+    TooLarge,
 };
 
 fn repository() -> RepositoryName {
@@ -119,6 +120,7 @@ fn outcomes() -> Vec<Outcome> {
         Done::Job { finished: false },
     ];
     let tag = || "v1".parse().unwrap();
+    let name = || "east-1".parse().unwrap();
     let rejected = [
         Rejection::RepositoryUnknown(repository()),
         Rejection::ManifestUnknown(digest()),
@@ -137,11 +139,22 @@ fn outcomes() -> Vec<Outcome> {
         Rejection::WrongCluster,
         Rejection::FeatureLevel(3),
         Rejection::Denied("why".into()),
-        Rejection::TooLarge("why".into()),
-        Rejection::NodeConflict("why".into()),
+        Rejection::TooLarge(TooLarge::Told("why".into())),
+        Rejection::NodeConflict(NodeConflict::Told("why".into())),
         Rejection::JobUnknown(Revision(4)),
         Rejection::RequestReused,
         Rejection::MediaTypeConflict { digest: digest(), found: "m/t".into() },
+        Rejection::TooLarge(TooLarge::Items { actual: 600, limit: 512 }),
+        Rejection::TooLarge(TooLarge::InlineManifest { bytes: 40_000, limit: 32_768 }),
+        Rejection::TooLarge(TooLarge::Regions { limit: 64 }),
+        Rejection::TooLarge(TooLarge::LeaseTtl { ttl_ms: 700_000, limit_ms: 600_000 }),
+        Rejection::TooLarge(TooLarge::Duty { bytes: 65, limit: 64 }),
+        Rejection::NodeConflict(NodeConflict::Full { limit: 1_024 }),
+        Rejection::NodeConflict(NodeConflict::Removed(NodeId(9))),
+        Rejection::NodeConflict(NodeConflict::NumberTaken { node: NodeId(9), name: name() }),
+        Rejection::NodeConflict(NodeConflict::NameTaken { name: name(), node: NodeId(9) }),
+        Rejection::NodeConflict(NodeConflict::Unknown(NodeId(9))),
+        Rejection::NodeConflict(NodeConflict::OtherFolder { node: NodeId(9), name: name() }),
     ];
     done.into_iter().map(Outcome::Done).chain(rejected.into_iter().map(Outcome::Rejected)).collect()
 }
@@ -228,6 +241,23 @@ fn bounds_are_checked_on_receipt() {
     envelope.actor = "x".repeat(1_000);
     assert!(Envelope::decode(&envelope.encode()).is_err());
     assert!(Command::decode(&[]).is_err() && Entry::decode(&[]).is_err() && Outcome::decode(&[]).is_err());
+}
+
+/// What a person reads is made where it is shown: of what is kept, no word but names and media types.
+#[test]
+fn no_wording_is_kept() {
+    for outcome in outcomes() {
+        let Outcome::Rejected(rejection) = &outcome else { continue };
+        let (kept, text) = (outcome.encode(), rejection.to_string());
+        let told = matches!(
+            rejection,
+            Rejection::TooLarge(TooLarge::Told(_)) | Rejection::NodeConflict(NodeConflict::Told(_))
+        );
+        for word in text.split(' ').filter(|word| word.len() > 2 && word.chars().all(|c| c.is_ascii_lowercase())) {
+            let found = kept.windows(word.len()).any(|window| window == word.as_bytes());
+            assert!(told || !found || ["why", "east"].contains(&word), "{word:?} of {text:?} is kept");
+        }
+    }
 }
 
 proptest! {
