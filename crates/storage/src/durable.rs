@@ -57,6 +57,16 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes a file, if it is there; durable when this returns.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StorageError::io("remove", path)(error)),
+        Ok(()) => {}
+    }
+    path.parent().map_or(Ok(()), sync_parent)
+}
+
 /// Removes a folder and all in it, if it is there.
 pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
@@ -95,6 +105,11 @@ impl DirGuard {
     /// Removes the folder once the value is dropped.
     pub(crate) fn condemn(&self) {
         self.condemned.store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Keeps the folder after all.
+    pub(crate) fn spare(&self) {
+        self.condemned.store(false, std::sync::atomic::Ordering::Release);
     }
 }
 

@@ -3,6 +3,8 @@
 mod blocking;
 pub(crate) mod codec;
 mod config;
+#[cfg(test)]
+mod crash_tests;
 mod log;
 mod state;
 #[cfg(test)]

@@ -38,11 +38,11 @@ async fn openrafts_suite_passes() {
     Suite::<Types, Log, StateMachine, Builder, TempDir>::test_all(Builder).await.expect("the suite passes");
 }
 
-fn log_id(term: u64, index: u64) -> LogId {
+pub(super) fn log_id(term: u64, index: u64) -> LogId {
     codec::log_id_of(atoll_proto::raft::v1::LogId { term, index })
 }
 
-fn membership(voters: &[u64], learners: &[u64]) -> Membership {
+pub(super) fn membership(voters: &[u64], learners: &[u64]) -> Membership {
     let node = |id: &u64| {
         let node =
             PeerNode { name: format!("n{id}"), region: "here".to_owned(), grpc_address: format!("127.0.0.1:{id}") };

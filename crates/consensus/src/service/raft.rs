@@ -190,8 +190,10 @@ impl RaftService {
             }
             Err(error) => return Err(refused(error)),
         };
-        let snapshot = describe(checkpoint).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let snapshot = describe(checkpoint.clone()).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let installed = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        // Raft may have had no need of it: the log reaches as far by now, or another node leads.
+        self.state.discard(&checkpoint);
         Ok(wire::SendSnapshotResponse { vote: Some(codec::vote_to_wire(&installed.vote)), incomplete: Vec::new() })
     }
 }

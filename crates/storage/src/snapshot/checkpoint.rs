@@ -16,6 +16,9 @@ use crate::state::Position;
 
 /// The manifest's file in a snapshot's folder.
 pub(super) const MANIFEST: &str = "manifest.json";
+/// Stands in the folder of a snapshot that was received and is not installed yet. It does not count: what is in it may
+/// contradict the log's tail, which Raft takes back before it installs.
+pub(super) const ARRIVED: &str = "arrived";
 /// The folder of the database in a snapshot's folder.
 pub(super) const DATABASE: &str = "db";
 
@@ -55,6 +58,11 @@ impl Checkpoint {
         }
         let position = manifest.position()?;
         Ok(Self { manifest, encoded: encoded.into(), position, dir: DirGuard::new(path) })
+    }
+
+    /// Whether a snapshot's folder has one that was received and did not count yet.
+    pub(super) fn is_arrived(path: &Path) -> bool {
+        path.join(ARRIVED).exists()
     }
 
     /// What it is made of.
@@ -127,6 +135,13 @@ impl Checkpoint {
     /// Removes the snapshot once nobody reads it any more.
     pub(super) fn condemn(&self) {
         self.dir.condemn();
+    }
+
+    /// Lets it count; durable when this returns. Installing or overtaking it must be durable before.
+    pub(super) fn promote(&self) -> Result<()> {
+        durable::remove_file(&self.dir.path().join(ARRIVED))?;
+        self.dir.spare();
+        Ok(())
     }
 
     fn file_path(&self, name: &str) -> PathBuf {

@@ -2,11 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::checkpoint::{Checkpoint, DATABASE, MANIFEST, describe};
+use super::checkpoint::{ARRIVED, Checkpoint, DATABASE, MANIFEST, describe};
 use super::manifest::{SnapshotManifest, invalid};
 use super::store::{ARRIVING, Inner};
 use crate::Resources;
@@ -66,9 +66,9 @@ impl SnapshotReceiver {
         manifest: SnapshotManifest,
         lease: Held,
     ) -> Result<Self> {
-        let complete = store.current_if(&manifest.id);
+        let complete = store.complete(&manifest.id);
         let folder = store.path.join(format!("{ARRIVING}{}", manifest.id));
-        forget_others(&store.path, &folder)?;
+        store.forget_others(&manifest.id)?;
         let mut receiver = Self { store, resources, manifest, progress: Vec::new(), folder, complete, _lease: lease };
         if receiver.complete.is_none() {
             receiver.prepare_folder()?;
@@ -108,8 +108,9 @@ impl SnapshotReceiver {
         Ok(())
     }
 
-    /// Verifies every file, syncs all, and yields the snapshot, ready for [`crate::StateStore::install`]. Files that do
-    /// not verify are reset and named in the error: send them again and call this once more.
+    /// Verifies every file, syncs all, and yields the snapshot, ready for [`crate::StateStore::install`]: until then it
+    /// does not count as one, also after a restart. Files that do not verify are reset and named in the error: send them
+    /// again and call this once more.
     pub fn finish(&mut self) -> Result<Arc<Checkpoint>> {
         if let Some(complete) = &self.complete {
             return Ok(complete.clone());
@@ -118,6 +119,7 @@ impl SnapshotReceiver {
         if !bad.is_empty() {
             return Err(StorageError::SnapshotIncomplete(bad));
         }
+        durable::write_synced(&self.folder.join(ARRIVED), &[])?;
         durable::sync_dir(&self.database())?;
         durable::sync_dir(&self.folder)?;
         let inside = Db::open_read_only(&self.database(), &self.resources)?.position()?;
@@ -129,7 +131,7 @@ impl SnapshotReceiver {
         durable::rename(&self.folder, &place)?;
         let checkpoint = Arc::new(Checkpoint::open(place)?);
         self.complete = Some(checkpoint.clone());
-        self.store.keep(&checkpoint);
+        self.store.hold(&checkpoint);
         Ok(checkpoint)
     }
 
@@ -195,15 +197,4 @@ impl SnapshotReceiver {
     fn file_path(&self, name: &str) -> PathBuf {
         self.database().join(name)
     }
-}
-
-/// Removes what has arrived of other snapshots: the sender has a newer one by now.
-fn forget_others(snapshots: &Path, ours: &Path) -> Result<()> {
-    for name in durable::list(snapshots)?.into_iter().filter(|name| name.starts_with(ARRIVING)) {
-        let folder = snapshots.join(name);
-        if folder != ours {
-            durable::remove_dir(&folder)?;
-        }
-    }
-    Ok(())
 }

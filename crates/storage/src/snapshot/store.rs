@@ -1,6 +1,7 @@
-//! The folder of snapshots: one that counts, those that are still being streamed, and one that is arriving.
+//! The folder of snapshots: one that counts, those that are still being streamed, one that has arrived and is not
+//! installed, and one that is arriving.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -29,35 +30,36 @@ pub(crate) struct SnapshotStore {
 
 pub(super) struct Inner {
     pub(super) path: PathBuf,
-    current: Mutex<Option<Arc<Checkpoint>>>,
+    slots: Mutex<Slots>,
     pub(super) receiving: Arc<Lease>,
 }
 
+/// The snapshots that are complete.
+#[derive(Default)]
+struct Slots {
+    /// The one that counts.
+    current: Option<Arc<Checkpoint>>,
+    /// One that was received and is not installed yet.
+    arrived: Option<Arc<Checkpoint>>,
+}
+
 impl SnapshotStore {
-    /// Opens the folder and clears away what a crash left.
-    pub(crate) fn open(path: PathBuf, resources: &Resources) -> Result<Self> {
-        let mut newest = None;
-        for name in durable::list(&path)?.into_iter().rev() {
+    /// Opens the folder and clears away what a crash left. A snapshot that was received and not seen to be installed
+    /// counts if the state, at `applied`, has come as far; otherwise it waits for its sender to begin anew.
+    pub(crate) fn open(path: PathBuf, resources: &Resources, applied: u64) -> Result<Self> {
+        let mut slots = Slots::default();
+        for name in durable::list(&path)?.into_iter().rev().filter(|name| !name.starts_with(ARRIVING)) {
             let folder = path.join(&name);
-            if name.starts_with(ARRIVING) {
-                continue;
-            }
-            if is_id(&name) && newest.is_none() {
-                match Checkpoint::open(folder.clone()) {
-                    Ok(checkpoint) => newest = Some(Arc::new(checkpoint)),
-                    Err(error) => tracing::warn!(%error, "dropping a snapshot that is damaged"),
-                }
-            }
-            if newest.as_ref().is_none_or(|checkpoint| checkpoint.manifest().id != name) {
+            if !is_id(&name) || !slots.take_in(&folder, applied)? {
                 durable::remove_dir(&folder)?;
             }
         }
-        let inner = Inner { path, current: Mutex::new(newest), receiving: Arc::default() };
+        let inner = Inner { path, slots: Mutex::new(slots), receiving: Arc::default() };
         Ok(Self { inner: Arc::new(inner), resources: resources.clone(), making: Mutex::new(()) })
     }
 
     pub(crate) fn current(&self) -> Option<Arc<Checkpoint>> {
-        self.inner.current.lock().clone()
+        self.inner.slots.lock().current.clone()
     }
 
     /// Makes a snapshot of a database.
@@ -70,11 +72,11 @@ impl SnapshotStore {
             let _ = durable::remove_dir(&making);
         }
         let checkpoint = Arc::new(made?);
-        self.keep(&checkpoint);
+        self.keep(&checkpoint)?;
         Ok(checkpoint)
     }
 
-    fn make(&self, db: &DB, making: &std::path::Path) -> Result<Checkpoint> {
+    fn make(&self, db: &DB, making: &Path) -> Result<Checkpoint> {
         std::fs::create_dir(making).map_err(StorageError::io("create", making))?;
         let database = making.join(DATABASE);
         let failed = StorageError::database("make a snapshot of", db.path());
@@ -97,8 +99,13 @@ impl SnapshotStore {
     }
 
     /// Makes a snapshot the one that counts, unless it is older; the other goes when its last reader has.
-    pub(crate) fn keep(&self, checkpoint: &Arc<Checkpoint>) {
-        self.inner.keep(checkpoint);
+    pub(crate) fn keep(&self, checkpoint: &Arc<Checkpoint>) -> Result<()> {
+        self.inner.keep(checkpoint)
+    }
+
+    /// Forgets a received snapshot that will not be installed; leaves one alone that counts.
+    pub(crate) fn discard(&self, received: &Arc<Checkpoint>) {
+        self.inner.slots.lock().drop_arrived(|arrived| Arc::ptr_eq(arrived, received));
     }
 
     pub(crate) fn receive(&self, manifest: &[u8]) -> Result<SnapshotReceiver> {
@@ -109,22 +116,74 @@ impl SnapshotStore {
     }
 }
 
+impl Slots {
+    /// Takes in a folder at start, newest first; false for one that is not needed or damaged.
+    fn take_in(&mut self, folder: &Path, applied: u64) -> Result<bool> {
+        let checkpoint = match Checkpoint::open(folder.to_owned()) {
+            Ok(checkpoint) => Arc::new(checkpoint),
+            Err(error) => {
+                tracing::warn!(%error, "dropping a snapshot that is damaged");
+                return Ok(false);
+            }
+        };
+        let waits = Checkpoint::is_arrived(folder) && checkpoint.applied().revision > applied;
+        let slot = if waits { &mut self.arrived } else { &mut self.current };
+        if slot.is_some() {
+            return Ok(false);
+        }
+        if !waits {
+            checkpoint.promote()?;
+        }
+        *slot = Some(checkpoint);
+        Ok(true)
+    }
+
+    /// Forgets a received snapshot that does not count yet, if it is one of these. Whoever installs it still can.
+    fn drop_arrived(&mut self, which: impl FnOnce(&Arc<Checkpoint>) -> bool) {
+        if let Some(arrived) = self.arrived.take_if(|arrived| which(arrived)) {
+            arrived.condemn();
+        }
+    }
+}
+
 impl Inner {
-    pub(super) fn keep(&self, checkpoint: &Arc<Checkpoint>) {
-        let mut current = self.current.lock();
-        match current.as_ref() {
+    /// Makes a snapshot the one that counts, unless it is older; the other goes when its last reader has.
+    pub(super) fn keep(&self, checkpoint: &Arc<Checkpoint>) -> Result<()> {
+        let mut slots = self.slots.lock();
+        checkpoint.promote()?;
+        slots.arrived.take_if(|arrived| Arc::ptr_eq(arrived, checkpoint));
+        match slots.current.as_ref() {
             Some(other) if Arc::ptr_eq(other, checkpoint) => {}
             Some(other) if other.applied().revision > checkpoint.applied().revision => checkpoint.condemn(),
             _ => {
-                if let Some(old) = current.replace(checkpoint.clone()) {
+                if let Some(old) = slots.current.replace(checkpoint.clone()) {
                     old.condemn();
                 }
             }
         }
+        Ok(())
     }
 
-    /// The snapshot that counts, if it is this one.
-    pub(super) fn current_if(&self, id: &str) -> Option<Arc<Checkpoint>> {
-        self.current.lock().clone().filter(|checkpoint| checkpoint.manifest().id == id)
+    /// Holds a received snapshot until it is installed, in place of an earlier one.
+    pub(super) fn hold(&self, checkpoint: &Arc<Checkpoint>) {
+        let mut slots = self.slots.lock();
+        slots.drop_arrived(|_| true);
+        slots.arrived = Some(checkpoint.clone());
+    }
+
+    /// Forgets what has arrived of other snapshots than this one: the sender has a newer one by now.
+    pub(super) fn forget_others(&self, id: &str) -> Result<()> {
+        self.slots.lock().drop_arrived(|arrived| arrived.manifest().id != id);
+        let ours = format!("{ARRIVING}{id}");
+        for name in durable::list(&self.path)?.into_iter().filter(|name| name.starts_with(ARRIVING) && *name != ours) {
+            durable::remove_dir(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// The complete snapshot of this id, whether it counts or not.
+    pub(super) fn complete(&self, id: &str) -> Option<Arc<Checkpoint>> {
+        let slots = self.slots.lock();
+        [&slots.current, &slots.arrived].into_iter().flatten().find(|c| c.manifest().id == id).cloned()
     }
 }

@@ -111,6 +111,114 @@ fn an_interrupted_transfer_goes_on_where_it_was() {
     assert!(again.progress().iter().all(|p| p.received == p.size), "nothing is sent twice");
 }
 
+/// A store that has received a snapshot of revision 50 and not installed it, at revision 3.
+fn received(dir: &tempfile::TempDir, made: &Checkpoint) -> (StateStore, Arc<Checkpoint>) {
+    let other = state(&folder(dir.path()));
+    put(&other, 3, &[("stale", "x")]);
+    let own = other.create_checkpoint().expect("a snapshot");
+    let arrived = transfer(made, &other);
+    assert_eq!(other.current_checkpoint().expect("one").manifest(), own.manifest(), "what arrived does not count yet");
+    (other, arrived)
+}
+
+/// The sender begins anew, has nothing to send, and the snapshot is installed.
+fn install_again(made: &Checkpoint, other: &StateStore) {
+    let mut receiver = other.receive(&made.manifest_bytes()).expect("a receiver");
+    assert!(receiver.progress().iter().all(|p| p.received == p.size), "nothing is sent twice");
+    other.install(&receiver.finish().expect("verified before")).expect("installed");
+    assert_eq!(other.current_checkpoint().expect("it counts").manifest(), made.manifest());
+    assert_eq!(other.state_hash(), (50, made.state_hash()));
+}
+
+#[test]
+fn a_received_snapshot_counts_only_once_it_is_installed() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let (other, arrived) = received(&other_dir, &made);
+    let own = other.current_checkpoint().expect("one").manifest().id.clone();
+    drop((other, arrived));
+
+    let other = state(&folder(other_dir.path()));
+    assert_eq!((other.revision(), other.generation()), (3, 1), "a start installs nothing by itself");
+    assert_eq!(other.current_checkpoint().expect("the old one").manifest().id, own);
+    install_again(&made, &other);
+    drop(other);
+    let other = state(&folder(other_dir.path()));
+    assert_eq!(other.current_checkpoint().expect("it counts").manifest(), made.manifest());
+    assert_eq!(durable::list(&folder_of_snapshots(&other_dir)).expect("a list"), [made.manifest().id.clone()]);
+}
+
+#[test]
+fn a_swap_that_a_crash_ended_before_its_switch_is_made_anew() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let (other, arrived) = received(&other_dir, &made);
+    arrived.clone_files_to(&folder_of_state(&other_dir).join("db-2")).expect("copied");
+    drop((other, arrived));
+    let other = state(&folder(other_dir.path()));
+    assert_eq!((other.revision(), get(&other, "stale").as_deref()), (3, Some("x")));
+    install_again(&made, &other);
+}
+
+#[test]
+fn a_swap_that_a_crash_ended_after_its_switch_is_completed_at_start() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let (other, arrived) = received(&other_dir, &made);
+    other.install(&arrived).expect("installed");
+    let place = folder_of_snapshots(&other_dir).join(&made.manifest().id);
+    let own = folder_of_snapshots(&other_dir).join("00000000000000000003-0123456789abcdef");
+    drop((other, arrived));
+    // As it was before the swap's last step.
+    std::fs::write(place.join("arrived"), "").expect("a file");
+    std::fs::create_dir(&own).expect("a folder");
+    let other = state(&folder(other_dir.path()));
+    assert_eq!(other.state_hash(), (50, made.state_hash()));
+    assert_eq!(other.current_checkpoint().expect("it counts").manifest(), made.manifest());
+    assert_eq!(durable::list(&folder_of_snapshots(&other_dir)).expect("a list"), [made.manifest().id.clone()]);
+    assert!(!place.join("arrived").exists());
+}
+
+#[test]
+fn a_received_snapshot_that_is_overtaken_takes_no_space() {
+    let (dir, other_dir) = dirs();
+    let store = filled(&dir);
+    let made = store.create_checkpoint().expect("a snapshot");
+    let (other, arrived) = received(&other_dir, &made);
+    drop(arrived);
+    // The sender has a newer one by now.
+    put(&store, 51, &[("a", "51")]);
+    let newer = store.create_checkpoint().expect("a snapshot");
+    let mut receiver = other.receive(&newer.manifest_bytes()).expect("a receiver");
+    let names = durable::list(&folder_of_snapshots(&other_dir)).expect("a list");
+    assert!(!names.contains(&made.manifest().id), "{names:?}");
+    assert!(send(&newer, &mut receiver, usize::MAX));
+    let arrived = receiver.finish().expect("verified");
+    // Raft had no need of it: the log brought the state as far.
+    put(&other, 60, &[("a", "60")]);
+    assert!(other.install(&arrived).is_err());
+    other.discard(&arrived);
+    drop((arrived, receiver));
+    let names = durable::list(&folder_of_snapshots(&other_dir)).expect("a list");
+    assert!(!names.contains(&newer.manifest().id), "{names:?}");
+    assert_eq!(other.current_checkpoint().expect("its own").applied().revision, 3);
+}
+
+#[test]
+fn a_snapshot_is_installed_although_another_one_begins_to_arrive() {
+    let (dir, other_dir) = dirs();
+    let store = filled(&dir);
+    let made = store.create_checkpoint().expect("a snapshot");
+    let (other, arrived) = received(&other_dir, &made);
+    put(&store, 51, &[("a", "51")]);
+    let newer = store.create_checkpoint().expect("a snapshot");
+    let receiver = other.receive(&newer.manifest_bytes()).expect("a receiver");
+    other.install(&arrived).expect("installed");
+    drop((arrived, receiver));
+    assert_eq!(other.current_checkpoint().expect("it counts").manifest(), made.manifest());
+    other.current_checkpoint().expect("it counts").verify().expect("its files stay");
+}
+
 #[test]
 fn a_newer_snapshot_replaces_one_that_was_arriving() {
     let (dir, other_dir) = dirs();
@@ -210,4 +318,8 @@ fn what_a_crash_leaves_and_what_is_damaged_is_cleared_away_at_start() {
 
 fn folder_of_snapshots(dir: &tempfile::TempDir) -> std::path::PathBuf {
     dir.path().join("snapshots")
+}
+
+fn folder_of_state(dir: &tempfile::TempDir) -> std::path::PathBuf {
+    dir.path().join("state")
 }

@@ -89,10 +89,11 @@ impl StateStore {
     /// Opens the state in a data folder, and clears away what a crash left.
     pub fn open(folder: &DataFolder, resources: &Resources) -> Result<Self> {
         let path = folder.state_dir();
-        let snapshots = SnapshotStore::open(folder.snapshots_dir(), resources)?;
         let generation = place::current(&path)?;
         let db = Db::open(&place::folder(&path, generation), resources)?;
         let known = Known::new(db.position()?, generation);
+        // After the state: it tells whether a snapshot that was received was installed.
+        let snapshots = SnapshotStore::open(folder.snapshots_dir(), resources, known.position.applied.revision)?;
         Ok(Self {
             path,
             resources: resources.clone(),
@@ -205,8 +206,13 @@ impl StateStore {
         let old = self.current.swap(Arc::new(db));
         *self.known.lock() = Known::new(position, next);
         old.dir.condemn();
-        self.snapshots.keep(checkpoint);
-        Ok(())
+        // The state is the snapshot's already, and a restart lets it count too.
+        self.snapshots.keep(checkpoint).map_err(|e| self.fail(e))
+    }
+
+    /// Forgets a received snapshot that will not be installed; leaves one alone that is.
+    pub fn discard(&self, received: &Arc<Checkpoint>) {
+        self.snapshots.discard(received);
     }
 
     /// Grows by one with each install: whoever caches what was read must forget it.
