@@ -41,6 +41,16 @@ pub enum StorageError {
     /// The caller broke the log's or the state's order.
     #[error("out of order: {0}")]
     OutOfOrder(String),
+    /// Entries are asked for that are not in the log any more: whoever lacks them needs a snapshot.
+    #[error(
+        "entries from {from} on are asked for, and the log is purged up to {through}; a snapshot has what they did"
+    )]
+    Purged {
+        /// The first index that was asked for.
+        from: u64,
+        /// The last index that was purged.
+        through: u64,
+    },
     /// Another process has the folder.
     #[error(
         "the data folder {} is in use by {}; stop that process, or give this node a folder of its own",

@@ -12,7 +12,7 @@ use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::tests::{log_id, membership};
+use super::testing::{log_id, membership};
 use super::types::{Entry, LogId, Raft, StoredMembership, Vote};
 use super::{Log, PurgeGuard, StateMachine, codec, describe, raft_config};
 use crate::clock::{Stamper, SystemClock};

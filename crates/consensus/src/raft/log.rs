@@ -6,6 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use atoll_storage::{LogDone, LogEntry, LogStore, StateStore, StorageError};
+use futures::{Stream, TryStreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use tokio::sync::{oneshot, watch};
@@ -14,7 +15,13 @@ use super::blocking::blocking;
 use super::codec;
 use super::types::{Entry, LogId, Types, Vote};
 
-/// What a purge waits for: the state must be durable at least as far as the log is thrown away.
+/// Entries that are read at once to be applied, at most.
+const PAGE_ENTRIES_MAX: u64 = 512;
+/// Bytes of them, about.
+const PAGE_BYTES_MAX: usize = 2 << 20;
+
+/// What a purge waits for: the state must be durable at least as far as the log is thrown away, and a snapshot must
+/// reach as far, for peers that lack it.
 #[derive(Clone)]
 pub(crate) struct PurgeGuard {
     pub(crate) state: Arc<StateStore>,
@@ -36,10 +43,29 @@ impl Log {
         Self { store, batch_bytes_max, guard }
     }
 
-    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    /// Entries from an index on, or through which index they are purged.
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Result<Vec<Entry>, Purged>> {
         let store = self.store.clone();
-        let entries = blocking(move || store.read(from, to, bytes_max)).await?;
-        entries.into_iter().map(|entry| codec::decode_entry(entry.data)).collect()
+        let read = move || match store.read(from, to, bytes_max) {
+            Ok(entries) => Ok(Ok(entries)),
+            Err(StorageError::Purged { through, .. }) => Ok(Err(Purged { through })),
+            Err(error) => Err(error),
+        };
+        match blocking(read).await? {
+            Ok(entries) => {
+                entries.into_iter().map(|entry| codec::decode_entry(entry.data)).collect::<io::Result<_>>().map(Ok)
+            }
+            Err(purged) => Ok(Err(purged)),
+        }
+    }
+
+    /// Entries that must be there, as far as the log goes.
+    async fn page(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let to = to.min(from.saturating_add(PAGE_ENTRIES_MAX));
+        let missing = |Purged { through }| {
+            io::Error::other(format!("entry {from} is to be applied, and the log is purged up to {through} already"))
+        };
+        self.read(from, to, PAGE_BYTES_MAX).await?.map_err(missing)
     }
 
     /// Queues a write and waits until it is durable.
@@ -49,21 +75,46 @@ impl Log {
         written.await.map_err(|_| io::Error::other("the log's writer has ended"))?
     }
 
-    /// Waits until the state is durable at an index.
+    /// Waits until the state is durable at an index, and sees to it that a snapshot reaches as far.
     async fn state_covers(&self, index: u64) -> io::Result<()> {
         let Some(guard) = &self.guard else { return Ok(()) };
         let mut applied = guard.applied.clone();
         let gone = |_| io::Error::other("the state machine has ended");
         applied.wait_for(|revision| *revision >= index).await.map_err(gone)?;
         let state = guard.state.clone();
-        let durable = blocking(move || state.flush_synced()).await?;
-        if durable < index {
-            return Err(io::Error::other(format!(
-                "the log must not be purged to {index}: the state is durable at {durable} only"
-            )));
-        }
-        Ok(())
+        blocking(move || cover(&state, index)).await
     }
+}
+
+/// Makes the state durable at an index that it has applied, and a snapshot where the newest one does not reach as far.
+fn cover(state: &StateStore, index: u64) -> Result<(), StorageError> {
+    let durable = state.flush_synced()?;
+    if durable < index {
+        let why = format!("the log must not be purged to {index}: the state is durable at {durable} only");
+        return Err(StorageError::OutOfOrder(why));
+    }
+    if state.current_checkpoint().is_none_or(|checkpoint| checkpoint.applied().revision < index) {
+        state.create_checkpoint()?;
+    }
+    Ok(())
+}
+
+/// What is asked for is not in the log any more.
+struct Purged {
+    through: u64,
+}
+
+/// Entries in order, page by page: what is read and not yet applied stays bounded.
+fn pages(log: Log, from: u64, to: u64) -> impl Stream<Item = io::Result<Entry>> + Send + 'static {
+    let page = stream::try_unfold(from, move |from| {
+        let log = log.clone();
+        async move {
+            let page = log.page(from, to).await?;
+            let next = from.saturating_add(page.len() as u64);
+            Ok::<_, io::Error>((!page.is_empty()).then(|| (stream::iter(page.into_iter().map(Ok)), next)))
+        }
+    });
+    page.try_flatten()
 }
 
 impl RaftLogReader<Types> for Log {
@@ -71,8 +122,22 @@ impl RaftLogReader<Types> for Log {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
+        let (mut from, to) = bounds(&range);
+        loop {
+            // The contract admits that entries lack at the beginning, if they were purged.
+            match self.read(from, to, usize::MAX).await? {
+                Ok(entries) => return Ok(entries),
+                Err(Purged { through }) => from = through.saturating_add(1),
+            }
+        }
+    }
+
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
         let (from, to) = bounds(&range);
-        self.read(from, to, usize::MAX).await
+        pages(self.clone(), from, to)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -80,7 +145,15 @@ impl RaftLogReader<Types> for Log {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, self.batch_bytes_max).await
+        match self.read(start, end, self.batch_bytes_max).await? {
+            Ok(entries) => Ok(entries),
+            // A former leader's last read, after an install. openraft takes an error for a failed disk and ends the node;
+            // out of nothing it makes a message without entries, and then notices that the leader has changed.
+            Err(Purged { through }) => {
+                tracing::warn!(start, end, through, "entries for a peer are purged already; none are sent");
+                Ok(Vec::new())
+            }
+        }
     }
 }
 

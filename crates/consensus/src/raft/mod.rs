@@ -6,7 +6,11 @@ mod config;
 #[cfg(test)]
 mod crash_tests;
 mod log;
+#[cfg(test)]
+mod log_tests;
 mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;

@@ -43,7 +43,7 @@ impl Disk {
     pub(super) fn load(&self) -> Result<View> {
         let purged = self.meta(PURGED)?.map(|bytes| self.decode_purged(&bytes)).transpose()?;
         let (first, last) = (self.edge(true)?, self.edge(false)?);
-        let after_purged = purged.as_ref().map(|(index, _)| index + 1);
+        let after_purged = purged.as_ref().map(|(index, _)| self.after(*index)).transpose()?;
         let first = first.or(after_purged).unwrap_or(0);
         if after_purged.is_some_and(|after| after != first) {
             let what =
@@ -52,7 +52,7 @@ impl Disk {
         }
         Ok(View {
             first,
-            next: last.map(|index| index + 1).or(after_purged),
+            next: last.map(|index| self.after(index)).transpose()?.or(after_purged),
             purged,
             vote: self.meta(VOTE)?,
             committed: self.meta(COMMITTED)?,
@@ -142,6 +142,11 @@ impl Disk {
     fn family(&self, name: &'static str) -> Result<&ColumnFamily> {
         let missing = || StorageError::corrupt(&self.path, format!("family {name} is missing"));
         self.db.cf_handle(name).ok_or_else(missing)
+    }
+
+    fn after(&self, index: u64) -> Result<u64> {
+        let none = || StorageError::corrupt(&self.path, format!("it has the index {index}, which none follows"));
+        index.checked_add(1).ok_or_else(none)
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<u64> {

@@ -87,17 +87,23 @@ impl LogStore {
     }
 
     /// Entries with `from <= index < to`, at most about `bytes_max`, but at least one if there is one. Consistent:
-    /// what is queued while it reads does not show.
+    /// what is queued while it reads does not show. Fewer than asked for lack at the end alone: a range that begins in
+    /// what was purged is [`StorageError::Purged`], not a gap.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>> {
         self.shared.read(from, to, bytes_max)
     }
 
     /// The last entry.
     pub fn last(&self) -> Result<Option<LogEntry>> {
-        // A truncation may come between the two steps; then there is another last one.
+        // A truncation or a purge may come between the two steps; then there is another last one.
         while let Some(index) = self.last_index() {
-            if let Some(entry) = self.read(index, index + 1, usize::MAX)?.pop() {
-                return Ok(Some(entry));
+            match self.read(index, index + 1, usize::MAX) {
+                Ok(mut entries) => match entries.pop() {
+                    Some(entry) => return Ok(Some(entry)),
+                    None => continue,
+                },
+                Err(StorageError::Purged { .. }) => continue,
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
@@ -119,7 +125,7 @@ impl LogStore {
     }
 
     /// Queues the removal of every entry up to an index, which is kept with `purged` (its log id). The state must be
-    /// durable at that index before. Changes nothing when as much was purged before.
+    /// durable at that index before. Changes nothing, on the disk neither, when as much was purged before.
     pub fn purge_to(&self, index: u64, purged: Vec<u8>, done: LogDone) -> Result<()> {
         self.shared.submit(Write::Purge(index, purged), Some(done))
     }

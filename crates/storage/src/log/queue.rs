@@ -66,6 +66,15 @@ impl View {
         self.next.filter(|next| *next > self.first).map(|next| next - 1)
     }
 
+    /// What of a write is to be done. A purge of what is purged already is nothing: written, it would lower the index on
+    /// the disk, and the log would not open again.
+    pub(super) fn to_do(&self, write: Write) -> Write {
+        match (&write, &self.purged) {
+            (Write::Purge(index, _), Some((purged, _))) if index <= purged => Write::Barrier,
+            _ => write,
+        }
+    }
+
     /// Takes a write in, before it is queued under a number.
     pub(super) fn take_in(&mut self, number: u64, write: &Write) {
         match write {
@@ -105,9 +114,6 @@ impl View {
     }
 
     fn purge(&mut self, index: u64, purged: &[u8]) {
-        if self.purged.as_ref().is_some_and(|(before, _)| *before >= index) {
-            return;
-        }
         self.purged = Some((index, purged.to_vec()));
         self.first = self.first.max(index + 1);
         self.next = Some(self.next.unwrap_or(0).max(self.first));

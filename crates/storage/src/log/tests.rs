@@ -28,8 +28,17 @@ fn ignore() -> LogDone {
     Box::new(|_| {})
 }
 
+/// All that is there.
 fn all(log: &LogStore) -> Vec<LogEntry> {
-    log.read(0, u64::MAX, usize::MAX).expect("entries")
+    log.purged().map_or_else(|| all_from(log, 0), |(purged, _)| all_after(log, purged))
+}
+
+fn all_after(log: &LogStore, purged: u64) -> Vec<LogEntry> {
+    all_from(log, purged + 1)
+}
+
+fn all_from(log: &LogStore, from: u64) -> Vec<LogEntry> {
+    log.read(from, u64::MAX, usize::MAX).expect("entries")
 }
 
 #[test]
@@ -103,6 +112,44 @@ fn a_purge_is_kept_and_moves_the_log_beyond_its_end() {
     log.append(vec![entry(22, "b")], ignore()).expect_err("a hole after the purge");
     log.append(vec![entry(21, "b")], ignore()).expect("follows the purge");
     assert_eq!(all(&log), entries(21..22, "b"));
+}
+
+#[test]
+fn a_read_of_what_was_purged_is_an_error_and_not_a_gap() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open(&folder(dir.path()));
+    log.append(entries(0..10, "a"), ignore()).expect("queued");
+    log.purge_to(3, b"t1-3".to_vec(), ignore()).expect("queued");
+    // First from the queue, then from the database.
+    for _ in 0..2 {
+        for (from, to) in [(0, 10), (3, 5), (0, 2), (3, u64::MAX)] {
+            let error = log.read(from, to, usize::MAX).expect_err("purged").to_string();
+            assert!(error.contains("purged up to 3"), "{error}");
+        }
+        assert_eq!(log.read(4, 10, usize::MAX).expect("all of them"), entries(4..10, "a"));
+        assert_eq!(log.read(2, 2, usize::MAX).expect("nothing is asked for"), []);
+        log.flush().expect("written");
+    }
+    log.purge_to(9, b"t1-9".to_vec(), ignore()).expect("queued");
+    assert_eq!(log.last().expect("an empty log"), None);
+}
+
+#[test]
+fn a_lower_purge_never_reaches_the_disk() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = folder(dir.path());
+    let log = open(&folder);
+    log.append(entries(0..10, "a"), ignore()).expect("queued");
+    log.purge_to(5, b"t1-5".to_vec(), ignore()).expect("queued");
+    for lower in [5, 4, 0] {
+        let (ack, answer) = done();
+        log.purge_to(lower, b"another".to_vec(), ack).expect("queued");
+        answer.recv_timeout(DEADLINE).expect("an answer").expect("nothing to do");
+    }
+    drop(log);
+    let log = open(&folder);
+    assert_eq!(log.purged(), Some((5, b"t1-5".to_vec())));
+    assert_eq!(all_after(&log, 5), entries(6..10, "a"));
 }
 
 #[test]
@@ -327,7 +374,15 @@ fn readers_see_one_moment_of_the_log() {
         let reader = || {
             let mut reads = 0_u64;
             while !stop.load(Ordering::Acquire) {
-                let seen = log.read(0, u64::MAX, usize::MAX).expect("no hole");
+                let from = log.purged().map_or(0, |(purged, _)| purged + 1);
+                let seen = match log.read(from, u64::MAX, usize::MAX) {
+                    // The purge came between the two calls.
+                    Err(error) if log.purged().is_some_and(|(purged, _)| purged >= from) => {
+                        assert!(error.to_string().contains("purged"), "{error}");
+                        continue;
+                    }
+                    seen => seen.expect("no hole"),
+                };
                 assert!(seen.is_sorted_by_key(|e| e.index) && seen.is_sorted_by_key(term), "{seen:?}");
                 reads += 1;
             }

@@ -58,8 +58,9 @@ impl Shared {
 
     /// Makes a write visible to readers and queues it.
     pub(super) fn submit(&self, write: Write, done: Option<LogDone>) -> Result<()> {
-        let bytes = write.bytes();
         let mut state = self.state.lock();
+        let write = state.view.to_do(write);
+        let bytes = write.bytes();
         if matches!(write, Write::Append(_)) {
             // An append larger than the whole bound is let in alone.
             let full = |s: &mut State| s.failed.is_none() && s.bytes > 0 && s.bytes + bytes > LogStore::QUEUE_BYTES_MAX;
@@ -78,6 +79,8 @@ impl Shared {
     pub(super) fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>> {
         let state = self.state.lock();
         state.check_alive()?;
+        state.check_read(from, to)?;
+        // A log that was never purged may begin anywhere.
         let from = from.max(state.view.first);
         let to = to.min(state.view.next.unwrap_or(0));
         if from >= to {
@@ -174,12 +177,21 @@ impl State {
         match write {
             Write::Append(entries) => self.check_append(entries),
             Write::Truncate(index) => self.check_truncate(*index),
+            Write::Purge(index, _) => check_index(*index),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_read(&self, from: u64, to: u64) -> Result<()> {
+        match self.view.purged {
+            Some((through, _)) if from <= through && from < to => Err(StorageError::Purged { from, through }),
             _ => Ok(()),
         }
     }
 
     fn check_append(&self, entries: &[LogEntry]) -> Result<()> {
-        let Some(first) = entries.first() else { return Ok(()) };
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+        check_index(last.index)?;
         let next = self.view.next.unwrap_or(first.index);
         match (next..).zip(entries).find(|(index, entry)| entry.index != *index) {
             Some((want, entry)) => {
@@ -197,6 +209,12 @@ impl State {
             _ => Ok(()),
         }
     }
+}
+
+/// The highest index cannot be: none would follow it.
+fn check_index(index: u64) -> Result<()> {
+    let none_follows = || StorageError::OutOfOrder(format!("{index} is beyond the end of any log"));
+    index.checked_add(1).map(drop).ok_or_else(none_follows)
 }
 
 /// Collects entries up to a bound, and notices a hole.
