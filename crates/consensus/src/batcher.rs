@@ -1,10 +1,15 @@
 //! Group commit: commands that arrive together at the leader are proposed together.
 
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
 use std::sync::Arc;
 
 use atoll_metadata::Entry;
 use bytes::Bytes;
 use futures::StreamExt;
+use openraft::base::BoxStream;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::WriteResult;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -18,8 +23,8 @@ use crate::raft::{Raft, Types};
 
 /// Commands that wait to be proposed, at most.
 const QUEUE_MAX: usize = 1_024;
-/// Their bytes, at most.
-const QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of the commands that wait to be proposed, or were and are not answered yet, at most.
+const BYTES_MAX: usize = 32 << 20;
 /// Commands of one batch, at most.
 const BATCH_MAX: usize = 256;
 /// Batches that were proposed and are not answered yet, at most.
@@ -52,8 +57,35 @@ impl Answer {
 struct Pending {
     entry: Entry,
     deadline: Instant,
+    asker: Asker,
+}
+
+/// Who waits for an answer, and the room that the command takes until there is one: whether or not anybody still waits.
+struct Asker {
     answer: oneshot::Sender<Answer>,
     _bytes: OwnedSemaphorePermit,
+}
+
+impl Asker {
+    fn tell(self, answer: Answer) {
+        // Whoever has gone was told something already.
+        drop(self.answer.send(answer));
+    }
+}
+
+/// What came of a batch, entry by entry.
+type Results = BoxStream<'static, Result<WriteResult<Types>, Fatal<Types>>>;
+
+/// Where batches are proposed.
+pub(crate) trait ProposeMany: Send + Sync + 'static {
+    /// Proposes commands together; an error when consensus has stopped.
+    fn propose_many(&self, entries: Vec<EncodedEntry>) -> impl Future<Output = Result<Results, Fatal<Types>>> + Send;
+}
+
+impl ProposeMany for Raft {
+    async fn propose_many(&self, entries: Vec<EncodedEntry>) -> Result<Results, Fatal<Types>> {
+        self.client_write_many(entries).await
+    }
 }
 
 /// The way into the batcher.
@@ -65,13 +97,19 @@ pub(crate) struct Batcher {
 
 impl Batcher {
     /// The way in, and the task's half.
-    pub(crate) fn new(raft: Raft, stamper: Arc<Stamper>) -> (Self, BatcherTask) {
+    pub(crate) fn new<P>(raft: P, stamper: Arc<Stamper>) -> (Self, BatcherTask<P>) {
+        Self::with_room(raft, stamper, BYTES_MAX)
+    }
+
+    fn with_room<P>(raft: P, stamper: Arc<Stamper>, bytes_max: usize) -> (Self, BatcherTask<P>) {
         let (queue, pending) = mpsc::channel(QUEUE_MAX);
-        let batcher = Self { queue, bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)) };
+        let batcher = Self { queue, bytes: Arc::new(Semaphore::new(bytes_max)) };
         (batcher, BatcherTask { raft, stamper, pending, in_flight: JoinSet::new() })
     }
 
     /// Proposes a command at this node, and waits for what comes of it. Cancelled before it was proposed, it never is.
+    /// For want of room it waits three quarters of the time that is left, and is then refused for good: so the word
+    /// that it was never proposed is back before whoever asks must take the outcome for unknown.
     pub(crate) async fn propose(&self, entry: Entry, deadline: Instant) -> Answer {
         let encoded = entry.encode();
         if encoded.len() > ENTRY_BYTES_MAX {
@@ -85,29 +123,32 @@ impl Batcher {
             return Answer::refused_for_good(format!("the command is not valid: {error}"));
         }
         let weight = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
-        let Ok(Ok(bytes)) = tokio::time::timeout_at(deadline, self.bytes.clone().acquire_many_owned(weight)).await
+        let now = Instant::now();
+        let patience = now + deadline.saturating_duration_since(now) * 3 / 4;
+        let too_busy = || Answer::refused_for_good("the leader has too much to do; try again later");
+        let Ok(Ok(bytes)) = tokio::time::timeout_at(patience, self.bytes.clone().acquire_many_owned(weight)).await
         else {
-            return Answer::refused("the leader is too busy");
+            return too_busy();
         };
         let (answer, answered) = oneshot::channel();
-        let pending = Pending { entry, deadline, answer, _bytes: bytes };
-        match tokio::time::timeout_at(deadline, self.queue.send(pending)).await {
+        let pending = Pending { entry, deadline, asker: Asker { answer, _bytes: bytes } };
+        match tokio::time::timeout_at(patience, self.queue.send(pending)).await {
             Ok(Ok(())) => answered.await.unwrap_or_else(|_| Answer::Unknown("the node is stopping".to_owned())),
             Ok(Err(_)) => Answer::refused("the node is stopping"),
-            Err(_) => Answer::refused("the leader is too busy"),
+            Err(_) => too_busy(),
         }
     }
 }
 
 /// Proposes what is queued.
-pub(crate) struct BatcherTask {
-    raft: Raft,
+pub(crate) struct BatcherTask<P = Raft> {
+    raft: P,
     stamper: Arc<Stamper>,
     pending: mpsc::Receiver<Pending>,
     in_flight: JoinSet<()>,
 }
 
-impl BatcherTask {
+impl<P: ProposeMany> BatcherTask<P> {
     pub(crate) async fn run(mut self, cancel: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
@@ -126,33 +167,33 @@ impl BatcherTask {
 
     async fn submit(&mut self, batch: Vec<Pending>) {
         let now = Instant::now();
-        let (mut entries, mut answers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let (mut entries, mut askers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for pending in batch {
             // Whoever has gone was told something already: nothing more is proposed for it.
-            if pending.answer.is_closed() {
+            if pending.asker.answer.is_closed() {
                 continue;
             }
             if pending.deadline <= now {
-                drop(pending.answer.send(Answer::refused("the deadline passed before it was proposed")));
+                pending.asker.tell(Answer::refused("the deadline passed before it was proposed"));
                 continue;
             }
             let stamped = Entry { time_ms: self.stamper.stamp(), ..pending.entry };
             entries.push(EncodedEntry(stamped.encode().into()));
-            answers.push(pending.answer);
+            askers.push(pending.asker);
         }
         if entries.is_empty() {
             return;
         }
-        match self.raft.client_write_many(entries).await {
+        match self.raft.propose_many(entries).await {
             Ok(mut results) => {
                 self.in_flight.spawn(async move {
-                    for answer in answers {
+                    for asker in askers {
                         let result = results.next().await;
-                        drop(answer.send(answer_of(result)));
+                        asker.tell(answer_of(result));
                     }
                 });
             }
-            Err(fatal) => answers.into_iter().for_each(|answer| drop(answer.send(unknown(&fatal)))),
+            Err(fatal) => askers.into_iter().for_each(|asker| asker.tell(unknown(&fatal))),
         }
     }
 }
