@@ -10,6 +10,8 @@ mod batcher;
 mod clock;
 mod error;
 mod fence;
+#[cfg(test)]
+mod golden;
 mod group;
 mod leader;
 mod network;

@@ -9,6 +9,8 @@ mod durable;
 mod error;
 mod folder;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod kill_tests;
 mod log;
 mod snapshot;

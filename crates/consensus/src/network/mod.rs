@@ -1,6 +1,8 @@
 //! Calls to peers.
 
 mod client;
+#[cfg(test)]
+mod golden_tests;
 mod identity;
 mod log_stream;
 pub(crate) mod messages;

@@ -5,6 +5,8 @@ pub(crate) mod codec;
 mod config;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod golden_tests;
 mod log;
 #[cfg(test)]
 mod log_tests;
