@@ -10,7 +10,7 @@ use atoll_proto::metadata::v1::metadata_client::MetadataClient;
 use atoll_proto::metadata::v1::metadata_server::MetadataServer;
 use atoll_proto::raft::v1::raft_server::RaftServer;
 use atoll_storage::{DataFolder, LogStore, StateStore, StorageError};
-use atoll_types::{Incarnation, NodeId, Revision};
+use atoll_types::{ClusterId, Incarnation, NodeId, Revision};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use tokio::sync::watch;
@@ -71,16 +71,31 @@ struct Stores {
 impl Stores {
     async fn open(folder: Arc<DataFolder>, options: &GroupOptions) -> Result<Self, GroupError> {
         let (resources, on_fatal) = (options.resources.clone(), options.on_fatal.clone());
+        let (cluster, epoch) = (options.cluster, options.epoch);
         let open = move || {
             let fatal = move |error: &StorageError| on_fatal(&format!("the log has failed: {error}"));
             let log = Arc::new(LogStore::open(&folder, &resources, fatal)?);
             let state = Arc::new(StateStore::open(&folder, &resources)?);
+            check_epoch(&state, cluster, epoch)?;
+            // The same values as travel on every call, and nothing leaves before the folder has them.
+            folder.claim(cluster, epoch)?;
             cover_missing_log(&log, &state)?;
-            Ok(Self { log, state })
+            Ok::<_, GroupError>(Self { log, state })
         };
-        let opened: Result<Self, StorageError> =
-            tokio::task::spawn_blocking(open).await.map_err(|e| GroupError::Stopped(e.to_string()))?;
-        Ok(opened?)
+        tokio::task::spawn_blocking(open).await.map_err(|e| GroupError::Stopped(e.to_string()))?
+    }
+}
+
+/// A state that is another cluster's or another epoch's would refuse every command, and must not be spread.
+fn check_epoch(state: &StateStore, cluster: ClusterId, epoch: u64) -> Result<(), GroupError> {
+    let unreadable = |e: KvError| GroupError::Storage(e.into());
+    match state.read(|view| atoll_metadata::read::cluster(view))?.map_err(unreadable)? {
+        Some(known) if (known.id, known.epoch) != (cluster, epoch) => Err(GroupError::Options(format!(
+            "the state here is of cluster {} epoch {}, and the configuration says cluster {cluster} epoch {epoch}; set what \
+             it was, or give this node an empty data folder and a new number",
+            known.id, known.epoch
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Marker {
     pub format: u32,
     /// The cluster; `None` until the node is a member of one.
     pub cluster: Option<ClusterId>,
-    /// The cluster's epoch.
+    /// The cluster's epoch; zero until the node has taken part in one.
     pub epoch: u64,
     /// The node's number.
     pub node: NodeId,
@@ -132,6 +132,21 @@ impl DataFolder {
         write_marker(&self.path, &bound)?;
         *marker = bound;
         Ok(())
+    }
+
+    /// Makes sure that the folder is this cluster's and of this epoch; one that is of none yet (epoch zero) becomes so.
+    /// Another epoch is refused, a later one too: a recovery left behind what this folder holds, and only it may raise
+    /// the epoch, with [`DataFolder::bind_cluster`].
+    pub fn claim(&self, cluster: ClusterId, epoch: u64) -> Result<()> {
+        let bound = self.marker().epoch;
+        if bound != 0 && bound != epoch {
+            let why = format!(
+                "is of epoch {bound} of its cluster, and the configuration says epoch {epoch} (set it back if that was a \
+                 mistake): what an earlier epoch left must not come back"
+            );
+            return Err(foreign(&self.path, why));
+        }
+        self.bind_cluster(cluster, epoch)
     }
 
     /// Keeps the folder locked for as long as it lives.
@@ -338,6 +353,23 @@ mod tests {
         let made = DataFolder::open(dir.path(), &ours).expect("it opens").incarnation();
         assert_eq!(DataFolder::open(dir.path(), &ours).expect("it opens").incarnation(), made);
         assert_eq!(DataFolder::peek(dir.path()).expect("a marker").and_then(|m| m.incarnation), Some(made));
+    }
+
+    #[test]
+    fn a_claimed_folder_keeps_its_epoch() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let folder = DataFolder::open(dir.path(), &identity(None, 1, "n")).expect("a new folder");
+        folder.claim(cluster, 2).expect("it is of no cluster yet");
+        folder.claim(cluster, 2).expect("nothing changes");
+        for other in [0, 1, 3] {
+            let why = folder.claim(cluster, other).expect_err("another epoch").to_string();
+            assert!(why.contains("is of epoch 2") && why.contains(&format!("says epoch {other}")), "{why}");
+        }
+        folder.claim(ClusterId::from_bytes([8; 16]), 2).expect_err("another cluster");
+        folder.bind_cluster(cluster, 3).expect("a recovery raises it");
+        folder.claim(cluster, 3).expect("and it is claimed by that");
+        assert_eq!(DataFolder::peek(dir.path()).expect("a marker").map(|m| m.epoch), Some(3));
     }
 
     #[test]

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_consensus::{GroupError, GroupOptions, OnFatal};
+use atoll_consensus::{Group, GroupError, GroupOptions, OnFatal};
 use atoll_proto::metadata::v1::StatusRequest;
 use atoll_proto::metadata::v1::metadata_client::MetadataClient;
 use atoll_proto::raft::v1::raft_client::RaftClient;
 use atoll_proto::raft::v1::{LogId, Vote, VoteRequest};
+use atoll_storage::{DataFolder, FolderIdentity};
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::harness::{Cluster, soon, within};
+use crate::harness::{Cluster, eventually, soon, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_the_clusters_name_is_refused() {
@@ -118,6 +119,54 @@ async fn an_emptied_node_ends_when_it_is_called_by_its_old_incarnation() {
         let own = cluster.node(0).incarnation().to_string();
         ask_for_vote(&cluster, 0, Some(own)).await.expect_err("it answers nobody any more");
         assert_eq!(cluster.node(0).status().term, 0, "no term is raised");
+    })
+    .await;
+}
+
+/// Starts a node that is stopped, with an epoch of its own.
+async fn start_in(cluster: &Cluster, epoch: u64) -> Result<Group, GroupError> {
+    let member = &cluster.members[0];
+    let identity = FolderIdentity { cluster: Some(cluster.id), node: member.node, name: member.name.clone() };
+    let folder = eventually("a data folder", || DataFolder::open(cluster.data(0), &identity).ok()).await;
+    Group::start(GroupOptions { epoch, ..cluster.options(0) }, Arc::new(folder)).await
+}
+
+fn refusal(started: Result<Group, GroupError>) -> String {
+    match started {
+        Ok(_) => panic!("it started"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_takes_its_epoch_from_the_group_and_keeps_it() {
+    within(async {
+        let mut cluster = Cluster::new(1);
+        cluster.start_with(0, GroupOptions { epoch: 2, ..cluster.options(0) }).await;
+        cluster.stop(0).await;
+        let marker = DataFolder::peek(&cluster.data(0)).expect("readable").expect("a marker");
+        assert_eq!((marker.cluster, marker.epoch), (Some(cluster.id), 2));
+        for other in [1, 3] {
+            let why = refusal(start_in(&cluster, other).await);
+            assert!(why.contains("epoch 2") && why.contains(&format!("epoch {other}")), "{why}");
+        }
+        let marker = DataFolder::peek(&cluster.data(0)).expect("readable").expect("a marker");
+        assert_eq!(marker.epoch, 2, "a refused start changes nothing");
+        start_in(&cluster, 2).await.expect("its own epoch").shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_of_another_epoch_is_refused() {
+    within(async {
+        // Its folder has no epoch, as those of earlier builds, but its state does.
+        let mut cluster = Cluster::formed(1).await;
+        cluster.stop(0).await;
+        let why = refusal(start_in(&cluster, 3).await);
+        assert!(why.contains("epoch 0") && why.contains("epoch 3"), "{why}");
+        let marker = DataFolder::peek(&cluster.data(0)).expect("readable").expect("a marker");
+        assert_eq!(marker.epoch, 0, "a refused start changes nothing");
     })
     .await;
 }
