@@ -5,6 +5,8 @@
 //! in (votes, log ids, memberships, entries) is opaque bytes here; `consensus` adapts this crate to openraft's traits.
 //! Every call may block on the disk: async callers wrap what they call.
 
+#[cfg(test)]
+mod damage_tests;
 mod durable;
 mod error;
 mod folder;

@@ -8,6 +8,7 @@ use openraft::raft::{
 
 use crate::raft::Types;
 use crate::raft::codec::{self, InvalidMessage, log_id_of, log_id_to_wire, vote_of, vote_to_wire};
+use crate::raft::types::{Entry, LogId};
 
 type Decoded<T> = Result<T, InvalidMessage>;
 
@@ -23,17 +24,25 @@ pub(crate) fn append_to_wire(rpc: &AppendEntriesRequest<Types>) -> wire::AppendE
 pub(crate) fn append_of(rpc: wire::AppendEntriesRequest) -> Decoded<AppendEntriesRequest<Types>> {
     let previous = rpc.previous.map(log_id_of);
     let entries = rpc.entries.into_iter().map(codec::entry_of).collect::<Decoded<Vec<_>>>()?;
-    let expected = previous.map_or(0, |id| id.index() + 1)..;
-    // A gap would end the node that appends it.
-    if expected.zip(&entries).any(|(index, entry)| entry.log_id.index() != index) {
-        return Err(InvalidMessage("order of entries"));
-    }
+    check_order(previous, &entries)?;
     Ok(AppendEntriesRequest {
         vote: vote_of(rpc.vote)?,
         prev_log_id: previous,
         entries,
         leader_commit: rpc.committed.map(log_id_of),
     })
+}
+
+/// A gap would end the node that appends it, and so would an index that none can follow.
+fn check_order(previous: Option<LogId>, entries: &[Entry]) -> Decoded<()> {
+    let mut due = previous.map_or(Some(0), |id| id.index().checked_add(1));
+    for entry in entries {
+        if due != Some(entry.log_id.index()) {
+            return Err(InvalidMessage("order of entries"));
+        }
+        due = entry.log_id.index().checked_add(1);
+    }
+    due.map(drop).ok_or(InvalidMessage("log index"))
 }
 
 pub(crate) fn append_result_to_wire(result: StreamAppendResult<Types>) -> wire::AppendEntriesResponse {

@@ -2,6 +2,8 @@
 
 mod client;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod golden_tests;
 mod identity;
 mod log_stream;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::testing::{log_id, membership};
+use super::testing::{damaged, log_id, membership};
 use super::types::{EncodedEntry, Entry, StoredMembership, Types, Vote};
 use super::{Log, StateMachine, codec};
 use crate::clock::{Stamper, SystemClock};
@@ -64,6 +64,16 @@ proptest! {
     fn no_bytes_make_a_decoder_panic(bytes: Vec<u8>) {
         decode(&bytes);
     }
+
+    #[test]
+    fn no_damaged_entry_makes_a_decoder_panic(bytes in damaged(stored_entry())) {
+        decode(&bytes);
+    }
+
+    #[test]
+    fn no_damaged_membership_makes_a_decoder_panic(bytes in damaged(stored_membership())) {
+        decode(&bytes);
+    }
 }
 
 /// Decodes bytes as all that the log and a snapshot have in them.
@@ -72,4 +82,13 @@ fn decode(bytes: &[u8]) {
     let _ = codec::decode_vote(bytes);
     let _ = codec::decode_log_id(bytes);
     let _ = codec::decode_membership(bytes);
+}
+
+fn stored_entry() -> Vec<u8> {
+    let payload = openraft::EntryPayload::Membership(membership(&[1, 2, 3], &[4]));
+    codec::encode_entry(&Entry { log_id: log_id(3, 300), payload }).to_vec()
+}
+
+fn stored_membership() -> Vec<u8> {
+    codec::encode_membership(&StoredMembership::new(Some(log_id(3, 300)), membership(&[1, 2, 3], &[4])))
 }

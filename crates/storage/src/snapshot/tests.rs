@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{folder, get, put, small, state};
 use crate::{StateStore, StorageError, durable};
@@ -314,6 +316,60 @@ fn what_a_crash_leaves_and_what_is_damaged_is_cleared_away_at_start() {
     let store = state(&folder(dir.path()));
     assert!(store.current_checkpoint().is_none(), "a damaged one is not offered");
     assert_eq!(get(&store, "a").as_deref(), Some("50"), "the state does not need it");
+}
+
+/// A chunk of one of the manifest's files, or of none: file, offset, bytes, and whether its checksum fits.
+type AnyChunk = (u8, u64, Vec<u8>, bool);
+
+fn any_chunk() -> impl Strategy<Value = AnyChunk> {
+    let offset = prop_oneof![0..3_000_u64, Just(u64::MAX), any::<u64>()];
+    (any::<u8>(), offset, proptest::collection::vec(any::<u8>(), 0..64), any::<bool>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    #[test]
+    fn no_chunks_make_a_receiver_panic_or_count_what_is_wrong(chunks in proptest::collection::vec(any_chunk(), 0..40)) {
+        let (dir, other_dir) = dirs();
+        let made = filled(&dir).create_checkpoint().expect("a snapshot");
+        let other = state(&folder(other_dir.path()));
+        let mut receiver = other.receive(&made.manifest_bytes()).expect("a receiver");
+        let files = &made.manifest().files;
+        for (which, offset, data, fits) in chunks {
+            let name = files.get(usize::from(which) % (files.len() + 1)).map_or("no such file", |f| f.name.as_str());
+            let crc = crc32fast::hash(&data) ^ u32::from(!fits);
+            let _ = receiver.write_chunk(name, offset, &data, crc);
+            prop_assert!(receiver.progress().iter().all(|p| p.received <= p.size));
+        }
+        prop_assert!(receiver.finish().is_err(), "some file lacks");
+        prop_assert!(other.current_checkpoint().is_none());
+        // And the real bytes are accepted all the same, in the end.
+        let mut rounds = 0;
+        let arrived = loop {
+            prop_assert!(send(&made, &mut receiver, usize::MAX));
+            match receiver.finish() {
+                Ok(arrived) => break arrived,
+                Err(StorageError::SnapshotIncomplete(_)) if rounds < 3 => rounds += 1,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        other.install(&arrived).expect("installed");
+        prop_assert_eq!(other.state_hash(), (50, made.state_hash()));
+    }
+
+    #[test]
+    fn no_manifest_makes_a_receiver_panic(sizes in proptest::collection::vec(prop_oneof![Just(u64::MAX), any::<u64>(), 0..9_u64], 0..6), revision: u64) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = filled(&dir);
+        let mut manifest = store.create_checkpoint().expect("a snapshot").manifest().clone();
+        manifest.revision = revision;
+        manifest.files.truncate(sizes.len());
+        manifest.files.iter_mut().zip(&sizes).for_each(|(file, size)| file.size = *size);
+        if let Ok(mut receiver) = store.receive(&manifest.encode().expect("encoded")) {
+            let _ = receiver.finish();
+        }
+    }
 }
 
 fn folder_of_snapshots(dir: &tempfile::TempDir) -> std::path::PathBuf {
