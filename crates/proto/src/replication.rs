@@ -59,6 +59,8 @@ pub struct FetchBlob {
     pub offset: u64,
     /// How many bytes; `None` is all that follow.
     pub length: Option<u64>,
+    /// Whether nobody waits for it.
+    pub background: bool,
 }
 
 impl From<FetchBlob> for v1::FetchRequest {
@@ -69,6 +71,7 @@ impl From<FetchBlob> for v1::FetchRequest {
             object: fetch.object.map(|o| o.to_string()).unwrap_or_default(),
             offset: fetch.offset,
             length: fetch.length.unwrap_or(0),
+            background: fetch.background,
         }
     }
 }
@@ -90,6 +93,7 @@ impl TryFrom<v1::FetchRequest> for FetchBlob {
             object,
             offset: request.offset,
             length: (request.length > 0).then_some(request.length),
+            background: request.background,
         })
     }
 }
@@ -99,19 +103,33 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn fetch(blocks: u32, length: Option<u64>, named: bool) -> FetchBlob {
+    fn fetch(blocks: u32, length: Option<u64>, named: bool, background: bool) -> FetchBlob {
         FetchBlob {
             cluster: ClusterIdentity { id: ClusterId::from_bytes([7; 16]), epoch: 3 },
             digest: Digest::sha256(b"blob"),
             object: named.then(|| ObjectName::from_parts(4, [9; 16])),
             offset: u64::from(blocks) * BLOCK_BYTES,
             length,
+            background,
         }
     }
 
     #[test]
+    fn the_bytes_of_a_request_stay_what_they_are() {
+        use prost::Message;
+        let hex = |fetch: FetchBlob| {
+            let bytes = v1::FetchRequest::from(fetch).encode_to_vec();
+            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
+        };
+        let digest = Digest::sha256(b"blob").to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let older = format!("0a140a10070707070707070707070707070707071003{}{digest}208080402805", "1221");
+        assert_eq!(hex(fetch(4, Some(5), false, false)), older);
+        assert_eq!(hex(fetch(4, Some(5), false, true)), older + "3001");
+    }
+
+    #[test]
     fn what_is_malformed_is_refused_with_the_field() {
-        let good = v1::FetchRequest::from(fetch(1, None, true));
+        let good = v1::FetchRequest::from(fetch(1, None, true, true));
         for (bad, why) in [
             (v1::FetchRequest { cluster: None, ..good.clone() }, InvalidMessage::Missing("cluster")),
             (v1::FetchRequest { digest: vec![1, 2].into(), ..good.clone() }, InvalidMessage::Malformed("digest")),
@@ -125,8 +143,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_round_trip(blocks: u32, length in proptest::option::of(1..1u64 << 40), named: bool) {
-            let fetch = fetch(blocks, length, named);
+        fn requests_round_trip(blocks: u32, length in proptest::option::of(1..1u64 << 40), named: bool, background: bool) {
+            let fetch = fetch(blocks, length, named, background);
             prop_assert_eq!(FetchBlob::try_from(v1::FetchRequest::from(fetch)), Ok(fetch));
         }
     }

@@ -40,6 +40,11 @@ pub struct PeerOptions {
     pub stream_window_bytes: u32,
     /// HTTP/2 window of each connection, in bytes.
     pub connection_window_bytes: u32,
+    /// Most streams at once, from all peers, that go to one client each and are as slow as that client is. They have a
+    /// connection of their own, whose window holds the windows of all of them: none can hold up another one.
+    pub direct_streams_max: usize,
+    /// HTTP/2 window of each of these, in bytes: what a client that takes nothing may hold.
+    pub direct_window_bytes: u32,
     /// Most bytes in a second from each peer; `None` for no limit.
     pub link_bytes_per_s: Option<u64>,
     /// Round-trip times to regions as an operator knows them; measured ones take their place.
@@ -57,6 +62,8 @@ impl Default for PeerOptions {
             ping_interval: Duration::from_secs(2),
             stream_window_bytes: 4 << 20,
             connection_window_bytes: 16 << 20,
+            direct_streams_max: 32,
+            direct_window_bytes: 1 << 20,
             link_bytes_per_s: None,
             round_trips: HashMap::new(),
         }
@@ -72,14 +79,22 @@ pub struct ReadThroughOptions {
     pub spool_bytes_max: u64,
     /// Most bytes of small blobs that are held in memory at once.
     pub memory_bytes_max: u64,
-    /// Most blobs that are fetched at once; beyond it, [`atoll_registry::ReadThroughError::Busy`].
+    /// Most blobs that are shared at once; beyond it, idle ones go, and where none is idle, blobs are streamed without
+    /// being shared.
     pub blobs_max: usize,
-    /// Most streams from other regions at once, for all blobs.
+    /// Most streams from other regions at once, for all blobs that are shared. Half of them are left to what a client
+    /// waits for.
     pub streams_max: usize,
     /// Most streams for one blob.
     pub streams_per_blob_max: usize,
     /// How far a blob that is not to be kept is fetched ahead of its readers, in bytes.
     pub read_ahead_bytes: u64,
+    /// How long a client of a blob that is not shared may wait for a stream; beyond it,
+    /// [`atoll_registry::ReadThroughError::Busy`]. More than `park_after`: whoever takes nothing makes room first.
+    pub stream_wait: Duration,
+    /// How long such a client may take nothing before its stream is given to others; it gets another one when it goes
+    /// on.
+    pub park_after: Duration,
     /// How long what has arrived is kept for the next reader when the last one has left.
     pub linger: Duration,
 }
@@ -95,6 +110,8 @@ impl ReadThroughOptions {
             streams_max: 32,
             streams_per_blob_max: 4,
             read_ahead_bytes: 8 << 20,
+            stream_wait: Duration::from_secs(15),
+            park_after: Duration::from_secs(10),
             linger: Duration::from_secs(10),
         }
     }

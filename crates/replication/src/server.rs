@@ -12,7 +12,7 @@ use atoll_proto::replication::{ClusterIdentity, FetchBlob};
 use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
 use atoll_types::{Digest, ObjectName, RegionId};
 use futures::{Stream, StreamExt, TryStreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +36,8 @@ pub struct BlobServer {
     metadata: Arc<dyn MetadataGroup>,
     reader: Arc<CheckedReader>,
     streams: Arc<Semaphore>,
+    /// Of them, those that nobody waits for.
+    background: Arc<Semaphore>,
     reports: Reports,
     stop: CancellationToken,
 }
@@ -51,8 +53,8 @@ struct Reports {
 }
 
 impl BlobServer {
-    /// Most streams to other regions at once, unless configured.
-    pub const STREAMS_MAX: usize = 64;
+    /// Most streams to other regions at once. Half of them are left to what clients wait for.
+    pub const STREAMS_MAX: usize = 128;
 
     /// Serves the copies that are recorded for this node's region from its store. Streams end when `stop` is
     /// cancelled.
@@ -66,7 +68,9 @@ impl BlobServer {
         let (region, stopping) = (local.region.clone(), stop.clone());
         let store = reader.store().clone();
         let reports = Reports { region, store, metadata: metadata.clone(), tasks: TaskTracker::new(), stop: stopping };
-        Self { local, metadata, reader, streams: Arc::new(Semaphore::new(streams_max)), reports, stop }
+        let streams = Arc::new(Semaphore::new(streams_max));
+        let background = Arc::new(Semaphore::new((streams_max / 2).max(1)));
+        Self { local, metadata, reader, streams, background, reports, stop }
     }
 
     /// The service to mount.
@@ -85,9 +89,17 @@ impl BlobServer {
         )))
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        match timeout(STREAM_WAIT, self.streams.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
+    /// The right to a stream, and for what nobody waits for, the right to one of those.
+    async fn permit(&self, background: bool) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), Status> {
+        let permits = async {
+            let background = match background {
+                true => Some(self.background.clone().acquire_owned().await?),
+                false => None,
+            };
+            Ok::<_, AcquireError>((self.streams.clone().acquire_owned().await?, background))
+        };
+        match timeout(STREAM_WAIT, permits).await {
+            Ok(Ok(permits)) => Ok(permits),
             Ok(Err(_)) | Err(_) => Err(Status::resource_exhausted("all streams to other regions are taken; try again")),
         }
     }
@@ -180,7 +192,7 @@ impl Blobs for BlobServer {
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Blocks>, Status> {
         let fetch = FetchBlob::try_from(request.into_inner()).map_err(|e| Status::invalid_argument(e.to_string()))?;
         self.check(fetch.cluster)?;
-        let permit = self.permit().await?;
+        let permit = self.permit(fetch.background).await?;
         let blocks = self.open(&fetch).await?;
         let sent = blocks.map(move |block| {
             let _held = &permit;

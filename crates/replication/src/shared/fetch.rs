@@ -10,6 +10,7 @@ use atoll_types::{Digest, NodeId};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::map::{BlockMap, ReaderId, Segment};
 use super::spool::Spool;
@@ -25,6 +26,8 @@ pub(crate) enum FetchError {
     Digest(Box<WrongDigest>),
     #[error("what has arrived cannot be kept for its readers: {0}; see to the node's disk")]
     Spool(String),
+    #[error("all {0} streams for clients of unshared blobs are taken")]
+    NoStream(usize),
     #[error("the node is stopping")]
     Stopped,
 }
@@ -48,6 +51,8 @@ pub(crate) struct SharedFetch {
     state: Mutex<State>,
     /// Something arrived, was proved, or failed: for those who wait.
     changed: watch::Sender<()>,
+    /// A reader has come to another block: for whoever waits for its turn to fetch it.
+    moved: watch::Sender<()>,
     /// What is wanted has changed: for the task that drives the fetch.
     demand: Notify,
 }
@@ -64,6 +69,8 @@ struct State {
     kept: Option<Result<Kept, String>>,
     failed: Option<FetchError>,
     contributors: BTreeSet<NodeId>,
+    /// When the last reader or fetcher left.
+    left: Instant,
 }
 
 impl State {
@@ -90,9 +97,11 @@ impl SharedFetch {
             kept: None,
             failed: None,
             contributors: BTreeSet::new(),
+            left: Instant::now(),
         };
-        let (state, changed, demand) = (Mutex::new(state), watch::Sender::new(()), Notify::new());
-        Arc::new(Self { digest, size, spool, state, changed, demand })
+        let (state, demand) = (Mutex::new(state), Notify::new());
+        let (changed, moved) = (watch::Sender::new(()), watch::Sender::new(()));
+        Arc::new(Self { digest, size, spool, state, changed, moved, demand })
     }
 
     /// How many blocks the blob has.
@@ -116,18 +125,47 @@ impl SharedFetch {
             state.complete |= keep && complete;
             state.map.join(blocks)
         };
+        self.moved.send_replace(());
         self.wake();
         id
     }
 
     pub(crate) fn advance(&self, reader: ReaderId, block: usize) {
         self.state.lock().map.advance(reader, block);
+        self.moved.send_replace(());
         self.demand.notify_one();
     }
 
     pub(crate) fn leave(&self, reader: ReaderId) {
-        self.state.lock().map.leave(reader);
+        self.leave_at(|state| state.map.leave(reader));
         self.demand.notify_one();
+    }
+
+    fn leave_at(&self, leave: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        leave(&mut state);
+        state.left = Instant::now();
+    }
+
+    /// When the last one who wanted it has left; `None` while it is wanted.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        (self.status() == Status::Idle).then(|| self.state.lock().left)
+    }
+
+    /// Has its driver look whether it is still needed.
+    pub(crate) fn reconsider(&self) {
+        self.demand.notify_one();
+    }
+
+    /// Waits until a reader waits for a block of these.
+    pub(crate) async fn awaited(&self, blocks: &Range<usize>) {
+        let mut moved = self.moved.subscribe();
+        while !self.state.lock().map.is_awaited(blocks) {
+            if moved.changed().await.is_err() {
+                // The sender lives as long as `self` does.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Wants the whole in the region's store for as long as the interest lives.
@@ -290,7 +328,7 @@ impl Interest {
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        self.0.state.lock().interests -= 1;
+        self.0.leave_at(|state| state.interests -= 1);
         self.0.demand.notify_one();
     }
 }

@@ -98,6 +98,11 @@ impl BlockMap {
         !self.readers.is_empty()
     }
 
+    /// Whether a reader has come to one of these blocks.
+    pub(crate) fn is_awaited(&self, blocks: &Range<usize>) -> bool {
+        self.readers.values().any(|demand| demand.next < demand.end && blocks.contains(&demand.next))
+    }
+
     /// A new reader of a run of blocks.
     pub(crate) fn join(&mut self, blocks: Range<usize>) -> ReaderId {
         self.next_reader += 1;

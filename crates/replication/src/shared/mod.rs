@@ -7,6 +7,7 @@ mod pool;
 mod read;
 mod reader;
 mod spool;
+mod streams;
 mod verify;
 
 pub(crate) use pool::{FetchPool, PoolError};

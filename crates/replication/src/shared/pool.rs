@@ -1,13 +1,12 @@
 //! All blobs on their way.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use atoll_types::{Digest, NodeId};
+use atoll_types::Digest;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -16,13 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::fetch::{FetchError, SharedFetch, Status};
 use super::map::Segment;
 use super::spool::{Budget, Spool, prepare};
+use super::streams::{Permit, Streams};
 use super::verify::verify;
 use crate::ReadThroughOptions;
 use crate::keep::{KeepError, Keeper};
-use crate::source::{Patience, PeerSources, Transfer, TransferError};
-
-/// Most blobs whose bad sources are remembered.
-const SUSPECTS_MAX: usize = 1_024;
+use crate::source::{Patience, PeerSources, Purpose, Transfer, TransferError};
 
 /// Why the fetcher has no copy.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,17 +38,16 @@ pub(crate) enum PoolError {
 pub(crate) struct FetchPool {
     pub(super) sources: Arc<PeerSources>,
     keeper: Keeper,
-    options: ReadThroughOptions,
+    pub(super) options: ReadThroughOptions,
     memory: Arc<Budget>,
     disk: Arc<Budget>,
     fetches: Mutex<HashMap<Digest, Arc<SharedFetch>>>,
-    /// Streams from other regions, and those of them that no reader waits for.
-    pub(super) streams: Arc<Semaphore>,
-    background: Arc<Semaphore>,
-    /// Sources that contributed to bytes of a wrong digest.
-    suspects: Mutex<HashMap<Digest, Vec<NodeId>>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    /// Streams for what is shared.
+    streams: Streams,
+    /// Streams for one client each.
+    pub(super) direct: Arc<Semaphore>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
 impl FetchPool {
@@ -66,9 +62,8 @@ impl FetchPool {
             memory: Budget::new(options.memory_bytes_max),
             disk: Budget::new(options.spool_bytes_max),
             fetches: Mutex::default(),
-            streams: Arc::new(Semaphore::new(options.streams_max.max(2))),
-            background: Arc::new(Semaphore::new((options.streams_max / 2).max(1))),
-            suspects: Mutex::default(),
+            streams: Streams::new(options.streams_max),
+            direct: Arc::new(Semaphore::new(sources.options.direct_streams_max.clamp(1, Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
             sources,
             keeper,
@@ -92,16 +87,17 @@ impl FetchPool {
     pub(crate) async fn fetch(self: &Arc<Self>, digest: Digest, size: u64) -> Result<(), PoolError> {
         let interest = match self.shared(digest, size, |fetch| fetch.interest()).await {
             Shared::Joined(interest) => interest,
-            Shared::NoRoom | Shared::Busy => return self.fetch_direct(digest, size).await,
+            Shared::NoRoom | Shared::Stopping => return self.fetch_direct(digest, size).await,
         };
         interest.outcome().await.map(|_| ()).map_err(PoolError::Fetch)
     }
 
     /// The same for a blob that the spool has no room for.
     async fn fetch_direct(&self, digest: Digest, size: u64) -> Result<(), PoolError> {
+        let _permit = self.streams.background().await.map_err(|error| PoolError::Fetch(error.to_string()))?;
         let mut writer = self.keeper.begin(&digest).await?;
-        let transfer = Transfer::new(self.sources.clone(), digest, size, 0..size, Patience::MIDDLE);
-        let (mut transfer, mut contributors) = (transfer.avoiding(self.suspects_of(&digest)), Vec::new());
+        let (sources, mut contributors) = (self.sources.clone(), Vec::new());
+        let mut transfer = Transfer::new(sources, digest, size, 0..size, Patience::MIDDLE, Purpose::Background);
         while let Some((block, from)) = transfer.next().await? {
             writer.write(block.data).await.map_err(KeepError::from)?;
             if !contributors.contains(&from) {
@@ -110,7 +106,7 @@ impl FetchPool {
         }
         let kept = self.keeper.finish(writer, &digest).await;
         if matches!(kept, Err(KeepError::Digest(_))) {
-            self.suspect(digest, contributors);
+            self.sources.suspects.wrong_digest(digest, contributors);
         }
         Ok(kept.map(|_| ())?)
     }
@@ -123,12 +119,15 @@ impl FetchPool {
         join: impl Fn(&Arc<SharedFetch>) -> T,
     ) -> Shared<T> {
         {
-            let fetches = self.fetches.lock();
+            let mut fetches = self.fetches.lock();
             if let Some(fetch) = fetches.get(&digest).filter(|f| f.status() != Status::Ended) {
                 return Shared::Joined(join(fetch));
             }
-            if fetches.len() >= self.options.blobs_max || self.stop.is_cancelled() {
-                return Shared::Busy;
+            if self.stop.is_cancelled() {
+                return Shared::Stopping;
+            }
+            if !self.has_place(&mut fetches) {
+                return Shared::NoRoom;
             }
         }
         let spool = match Spool::new(size, &self.memory, &self.disk, &self.options.spool).await {
@@ -144,11 +143,26 @@ impl FetchPool {
         if let Some(fetch) = fetches.get(&digest).filter(|f| f.status() != Status::Ended) {
             return Shared::Joined(join(fetch));
         }
+        if !self.has_place(&mut fetches) {
+            return Shared::NoRoom;
+        }
         let fetch = SharedFetch::new(digest, size, spool, self.options.read_ahead_bytes);
         let joined = join(&fetch);
         fetches.insert(digest, fetch.clone());
         self.tasks.spawn(self.clone().drive(fetch));
         Shared::Joined(joined)
+    }
+
+    /// Whether one more blob may be shared; if there are too many, the one that was idle for longest goes.
+    fn has_place(&self, fetches: &mut HashMap<Digest, Arc<SharedFetch>>) -> bool {
+        if fetches.len() < self.options.blobs_max {
+            return true;
+        }
+        let idle = fetches.values().filter_map(|fetch| Some((fetch.idle_since()?, fetch)));
+        let Some(oldest) = idle.min_by_key(|(since, _)| *since).map(|(_, fetch)| fetch.clone()) else { return false };
+        remove(fetches, &oldest);
+        oldest.reconsider();
+        true
     }
 
     /// Runs one fetch: as many streams as it needs and may have, until it has ended or nobody wants it.
@@ -183,10 +197,13 @@ impl FetchPool {
         self.forget(&fetch);
     }
 
-    /// Whether nobody has wanted it for so long that it can go; then nobody can join it any more.
+    /// Whether nobody has wanted it for so long that it can go, or it had to make room; then nobody can join it any
+    /// more.
     fn is_over(&self, fetch: &Arc<SharedFetch>, idle_since: Instant) -> bool {
         let mut fetches = self.fetches.lock();
-        let over = idle_since.elapsed() >= self.options.linger && fetch.status() == Status::Idle;
+        let is_listed = fetches.get(&fetch.digest).is_some_and(|f| Arc::ptr_eq(f, fetch));
+        let is_due = !is_listed || idle_since.elapsed() >= self.options.linger;
+        let over = is_due && fetch.status() == Status::Idle;
         if over {
             remove(&mut fetches, fetch);
         }
@@ -197,18 +214,17 @@ impl FetchPool {
         remove(&mut self.fetches.lock(), fetch);
         // Bytes of a wrong digest: whoever sent them is asked last from now on.
         if let Err(FetchError::Digest(_)) = fetch.result() {
-            self.suspect(fetch.digest, fetch.contributors());
+            self.sources.suspects.wrong_digest(fetch.digest, fetch.contributors());
         }
     }
 
     async fn run_segment(self: Arc<Self>, claim: Claim) -> Result<(), FetchError> {
         let (fetch, blocks) = (&claim.fetch, &claim.segment.blocks);
-        let _background = if claim.segment.urgent { None } else { Some(permit(&self.background).await?) };
-        let _stream = permit(&self.streams).await?;
+        let (_permit, purpose) = self.permit(&claim).await?;
         let start = Instant::now();
         let patience = if fetch.has_any() { Patience::MIDDLE } else { Patience::START };
-        let transfer = Transfer::new(self.sources.clone(), fetch.digest, fetch.size, fetch.bytes_of(blocks), patience);
-        let mut transfer = transfer.avoiding(self.suspects_of(&fetch.digest));
+        let (sources, bytes) = (self.sources.clone(), fetch.bytes_of(blocks));
+        let mut transfer = Transfer::new(sources, fetch.digest, fetch.size, bytes, patience, purpose);
         while let Some((block, from)) = transfer.next().await? {
             transfer.be_patient(Patience::MIDDLE);
             fetch.store(block, from).await?;
@@ -217,20 +233,16 @@ impl FetchPool {
         Ok(())
     }
 
-    fn suspects_of(&self, digest: &Digest) -> Vec<NodeId> {
-        self.suspects.lock().get(digest).cloned().unwrap_or_default()
-    }
-
-    fn suspect(&self, digest: Digest, nodes: Vec<NodeId>) {
-        tracing::error!(%digest, ?nodes, "the bytes that came do not have the blob's digest; these nodes are asked last from now on: scrub their regions");
-        let mut suspects = self.suspects.lock();
-        if suspects.len() >= SUSPECTS_MAX {
-            suspects.clear();
+    /// A stream for a run of blocks. What nobody waited for when it was claimed may be waited for by now.
+    async fn permit(&self, claim: &Claim) -> Result<(Permit, Purpose), FetchError> {
+        let waited = async { Ok((self.streams.waited().await?, Purpose::Waited)) };
+        if claim.segment.urgent {
+            return waited.await;
         }
-        let known = suspects.entry(digest).or_default();
-        known.extend(nodes);
-        known.sort_unstable();
-        known.dedup();
+        tokio::select! {
+            permit = self.streams.background() => Ok((permit?, Purpose::Background)),
+            () = claim.fetch.awaited(&claim.segment.blocks) => waited.await,
+        }
     }
 }
 
@@ -250,18 +262,13 @@ impl Drop for Claim {
 pub(super) enum Shared<T> {
     Joined(T),
     NoRoom,
-    Busy,
+    Stopping,
 }
 
 fn remove(fetches: &mut HashMap<Digest, Arc<SharedFetch>>, fetch: &Arc<SharedFetch>) {
     if fetches.get(&fetch.digest).is_some_and(|f| Arc::ptr_eq(f, fetch)) {
         fetches.remove(&fetch.digest);
     }
-}
-
-fn permit(of: &Arc<Semaphore>) -> impl Future<Output = Result<OwnedSemaphorePermit, FetchError>> + use<> {
-    let acquired = of.clone().acquire_owned();
-    async move { acquired.await.map_err(|_| FetchError::Stopped) }
 }
 
 fn flatten(done: Result<Result<(), FetchError>, tokio::task::JoinError>) -> Result<(), FetchError> {

@@ -10,7 +10,7 @@ use atoll_registry::{MetadataGroupExt, Mode, ReadThrough, ReadThroughError};
 use atoll_types::{Digest, RegionId};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::direct::DirectReader;
 use super::fetch::{FetchError, SharedFetch};
@@ -21,8 +21,6 @@ use crate::source::TransferError;
 /// How often a client that has got nothing yet is started again: after a wrong digest, or when a barrier shows that
 /// the blob is elsewhere by now.
 const STARTS_MAX: u32 = 3;
-/// Longest wait of a client for a stream of its own.
-const STREAM_WAIT: Duration = Duration::from_secs(2);
 /// Longest wait for a barrier when no source has the blob.
 const BARRIER_WAIT: Duration = Duration::from_secs(1);
 
@@ -42,12 +40,14 @@ impl ReadThrough for ReadThroughPool {
                 Err(StartError::Fetch { error: FetchError::Spool(_), .. }) if !alone => alone = true,
                 Err(StartError::Fetch { error: FetchError::Transfer(_), regions })
                     if starts < STARTS_MAX && self.has_moved(digest, &regions).await => {}
+                Err(StartError::Fetch { error: FetchError::NoStream(_) | FetchError::Stopped, .. }) => {
+                    return Err(ReadThroughError::Busy);
+                }
                 Err(StartError::Fetch { error, regions }) => {
                     tracing::warn!(%digest, %error, "a blob that is elsewhere cannot be read");
                     return Err(ReadThroughError::Unreachable(regions));
                 }
                 Err(StartError::View(error)) => return Err(error.into()),
-                Err(StartError::Busy) => return Err(ReadThroughError::Busy),
             }
         }
     }
@@ -84,17 +84,10 @@ impl ReadThroughPool {
         let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, join).await };
         let reader = match shared {
             Shared::Joined(reader) => Reader::Shared(reader),
-            Shared::NoRoom => Reader::Direct(Box::new(self.direct(*digest, size, range.clone()).await?)),
-            Shared::Busy => return Err(StartError::Busy),
+            Shared::NoRoom => Reader::Direct(Box::new(DirectReader::new(self.0.clone(), *digest, size, range.clone()))),
+            Shared::Stopping => return Err(FetchError::Stopped.into()),
         };
         first_bytes(reader).await.map_err(|error| StartError::Fetch { error, regions })
-    }
-
-    async fn direct(&self, digest: Digest, size: u64, range: Range<u64>) -> Result<DirectReader, StartError> {
-        match timeout(STREAM_WAIT, self.0.streams.clone().acquire_owned()).await {
-            Ok(Ok(stream)) => Ok(DirectReader::new(self.0.sources.clone(), digest, size, range, stream)),
-            Ok(Err(_)) | Err(_) => Err(StartError::Busy),
-        }
     }
 
     fn is_paused(&self) -> Result<bool, KvError> {
@@ -108,7 +101,6 @@ impl ReadThroughPool {
 enum StartError {
     Fetch { error: FetchError, regions: Vec<RegionId> },
     View(KvError),
-    Busy,
 }
 
 impl From<KvError> for StartError {

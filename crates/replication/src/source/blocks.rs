@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tonic::{Code, Streaming};
 
 use super::peer::Peer;
+use super::purpose::Purpose;
 
 /// Bytes of a blob from a block's beginning to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ impl Block {
 pub(crate) enum SourceError {
     #[error("{peer} sent nothing for {} ms", .after.as_millis())]
     Silent { peer: String, after: Duration },
+    #[error("{peer} has no stream to spare: {detail}")]
+    Busy { peer: String, detail: String },
     #[error("{peer} failed: {detail}")]
     Failed { peer: String, detail: String },
     #[error("{peer} has no usable copy: {detail}")]
@@ -43,6 +46,11 @@ impl SourceError {
     pub(crate) fn is_of_the_copy(&self) -> bool {
         matches!(self, Self::NoCopy { .. } | Self::Corrupt { .. })
     }
+
+    /// Whether the whole source is in trouble.
+    fn is_of_the_peer(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Failed { .. })
+    }
 }
 
 /// What to ask a source for.
@@ -54,6 +62,7 @@ pub(crate) struct Ask {
     pub(crate) size: u64,
     /// Begins at a block's border and ends at one, or at the blob's end.
     pub(crate) range: Range<u64>,
+    pub(crate) purpose: Purpose,
     pub(crate) answer_timeout: Duration,
     pub(crate) stall_timeout: Duration,
 }
@@ -65,6 +74,7 @@ pub(crate) struct BlockStream {
     size: u64,
     next: u64,
     end: u64,
+    purpose: Purpose,
     stall_timeout: Duration,
 }
 
@@ -73,11 +83,11 @@ impl BlockStream {
     /// it is on its way for a while.
     pub(crate) async fn open(peer: Arc<Peer>, ask: Ask) -> Result<Self, SourceError> {
         let limit = ask.answer_timeout;
-        let opened = peer.while_alive(limit, Self::start(&peer, &ask)).await;
+        let opened = peer.way(ask.purpose).while_alive(limit, Self::start(&peer, &ask)).await;
         let opened = opened.unwrap_or_else(|| Err(SourceError::Silent { peer: peer.to_string(), after: limit }));
         match &opened {
             Ok(_) => peer.answered(),
-            Err(error) if !error.is_of_the_copy() => peer.failed(),
+            Err(error) if error.is_of_the_peer() => peer.failed(),
             Err(_) => {}
         }
         opened
@@ -90,13 +100,15 @@ impl BlockStream {
             object: None,
             offset: ask.range.start,
             length: Some(ask.range.end - ask.range.start),
+            background: ask.purpose == Purpose::Background,
         };
         Ok(Self {
-            stream: peer.fetch(request.into()).await.map_err(|status| of_status(peer, &status))?,
+            stream: peer.fetch(request.into(), ask.purpose).await.map_err(|status| of_status(peer, &status))?,
             peer: peer.clone(),
             size: ask.size,
             next: ask.range.start,
             end: ask.range.end,
+            purpose: ask.purpose,
             stall_timeout: ask.stall_timeout,
         })
     }
@@ -113,7 +125,7 @@ impl BlockStream {
         }
         let limit = self.stall_timeout;
         let peer = self.peer.clone();
-        let received = peer.while_alive(limit, self.receive()).await;
+        let received = peer.way(self.purpose).while_alive(limit, self.receive()).await;
         let received = received.unwrap_or_else(|| Err(SourceError::Silent { peer: peer.to_string(), after: limit }));
         match received {
             Ok(block) => {
@@ -121,7 +133,7 @@ impl BlockStream {
                 Ok(Some(block))
             }
             Err(error) => {
-                if !error.is_of_the_copy() {
+                if error.is_of_the_peer() {
                     self.peer.failed();
                 }
                 Err(error)
@@ -157,6 +169,7 @@ fn of_status(peer: &Peer, status: &tonic::Status) -> SourceError {
     let (peer, detail) = (peer.to_string(), format!("{:?}: {}", status.code(), status.message()));
     match status.code() {
         Code::NotFound | Code::DataLoss | Code::OutOfRange => SourceError::NoCopy { peer, detail },
+        Code::ResourceExhausted => SourceError::Busy { peer, detail },
         _ => SourceError::Failed { peer, detail },
     }
 }

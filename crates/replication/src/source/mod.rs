@@ -4,8 +4,12 @@ mod blocks;
 mod connector;
 mod peer;
 mod peers;
+mod purpose;
+mod suspects;
 mod transfer;
+mod way;
 
 pub(crate) use blocks::Block;
 pub(crate) use peers::PeerSources;
+pub(crate) use purpose::Purpose;
 pub(crate) use transfer::{Patience, Transfer, TransferError};

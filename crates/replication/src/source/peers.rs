@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::peer::Peer;
+use super::suspects::Suspects;
 use crate::{LocalNode, PeerOptions};
 
 /// A blob and who can be asked for it, nearest first.
@@ -24,12 +25,13 @@ pub(crate) struct Located {
     pub(crate) here: bool,
 }
 
-/// The nodes of other regions as sources of blobs; one channel for each, made when it is needed.
+/// The nodes of other regions as sources of blobs; each is connected to when it is needed.
 pub(crate) struct PeerSources {
     pub(crate) local: LocalNode,
     pub(crate) options: PeerOptions,
     pub(crate) metadata: Arc<dyn MetadataGroup>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) suspects: Suspects,
     peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
 }
 
@@ -41,7 +43,7 @@ impl PeerSources {
         metadata: Arc<dyn MetadataGroup>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { local, options, metadata, metrics, peers: Mutex::default() })
+        Arc::new(Self { local, options, metadata, metrics, suspects: Suspects::default(), peers: Mutex::default() })
     }
 
     /// Where a blob is; `None` when no such blob is known here.

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::blocks::{Ask, Block, BlockStream, SourceError};
 use super::peer::Peer;
 use super::peers::PeerSources;
+use super::purpose::Purpose;
 
 /// How long and how often sources are tried.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +59,7 @@ pub(crate) struct Transfer {
     next: u64,
     end: u64,
     patience: Patience,
-    /// Sources to be asked last, since their copy is not right.
-    avoid: Vec<NodeId>,
+    purpose: Purpose,
     current: Option<BlockStream>,
     /// Failures since the last block.
     failures: u32,
@@ -78,6 +78,7 @@ impl Transfer {
         size: u64,
         range: Range<u64>,
         patience: Patience,
+        purpose: Purpose,
     ) -> Self {
         Self {
             sources,
@@ -86,7 +87,7 @@ impl Transfer {
             next: range.start,
             end: range.end,
             patience,
-            avoid: Vec::new(),
+            purpose,
             current: None,
             failures: 0,
             round: 0,
@@ -94,12 +95,6 @@ impl Transfer {
             sources_seen: 0,
             last_error: String::new(),
         }
-    }
-
-    /// Asks others first.
-    pub(crate) fn avoiding(mut self, nodes: Vec<NodeId>) -> Self {
-        self.avoid = nodes;
-        self
     }
 
     /// From now on it is tried so long.
@@ -142,9 +137,7 @@ impl Transfer {
         self.current = None;
         self.failures += 1;
         self.last_error = error.to_string();
-        if error.is_of_the_copy() && !self.avoid.contains(&node) {
-            self.avoid.push(node);
-        }
+        self.suspect(node, error);
         if self.failures >= self.patience.rounds + self.sources_seen {
             return Err(self.unreachable());
         }
@@ -152,6 +145,12 @@ impl Transfer {
             sleep(pause(self.failures - self.sources_seen)).await;
         }
         Ok(())
+    }
+
+    fn suspect(&self, node: NodeId, error: &SourceError) {
+        if error.is_of_the_copy() {
+            self.sources.suspects.bad_copy(self.digest, node);
+        }
     }
 
     fn unreachable(&mut self) -> TransferError {
@@ -182,7 +181,8 @@ impl Transfer {
     }
 
     fn acceptable(&self, peers: Vec<Arc<Peer>>) -> Vec<Arc<Peer>> {
-        let (bad, mut good): (Vec<_>, Vec<_>) = peers.into_iter().partition(|p| self.avoid.contains(&p.node));
+        let suspects = self.sources.suspects.of(&self.digest);
+        let (bad, mut good): (Vec<_>, Vec<_>) = peers.into_iter().partition(|p| suspects.contains(&p.node));
         good.extend(bad);
         good
     }
@@ -193,22 +193,27 @@ impl Transfer {
             return Err("no other region has a copy on a node that serves".into());
         }
         let (mut waiting, mut opening, mut errors) = (peers.into_iter(), FuturesUnordered::new(), Vec::new());
-        opening.extend(waiting.next().map(|p| BlockStream::open(p, self.ask())));
+        opening.extend(waiting.next().map(|p| self.ask_one(p)));
         loop {
             tokio::select! {
                 Some(opened) = opening.next() => match opened {
                     Ok(stream) => return Ok(stream),
                     Err(error) => {
                         errors.push(error.to_string());
-                        opening.extend(waiting.next().map(|p| BlockStream::open(p, self.ask())));
+                        opening.extend(waiting.next().map(|p| self.ask_one(p)));
                     }
                 },
                 () = sleep(self.sources.options.hedge_after), if waiting.len() > 0 => {
-                    opening.extend(waiting.next().map(|p| BlockStream::open(p, self.ask())));
+                    opening.extend(waiting.next().map(|p| self.ask_one(p)));
                 }
                 else => return Err(errors.join("; ")),
             }
         }
+    }
+
+    async fn ask_one(&self, peer: Arc<Peer>) -> Result<BlockStream, SourceError> {
+        let node = peer.node;
+        BlockStream::open(peer, self.ask()).await.inspect_err(|error| self.suspect(node, error))
     }
 
     /// Waits grow with every failure since the last block, so that a slow link gets there too.
@@ -220,6 +225,7 @@ impl Transfer {
             digest: self.digest,
             size: self.size,
             range: self.next..self.end,
+            purpose: self.purpose,
             answer_timeout: options.answer_timeout * factor,
             stall_timeout: options.stall_timeout * factor,
         }

@@ -9,6 +9,7 @@ mod impostor;
 mod link;
 mod world;
 
+mod direct;
 mod fetching;
 mod reading;
 mod serving;

@@ -20,7 +20,11 @@ use crate::world::{Node, Setup, eventually, random_bytes, read_all, region_id, r
 const MIB: u64 = 1 << 20;
 
 /// Pushed at us-east, in eu-west too, not in ap-south, which is paused.
-async fn elsewhere(setup: &Setup, seed: u64, size: u64) -> (std::sync::Arc<Group>, [Node; 3], Bytes, Digest) {
+pub(crate) async fn elsewhere(
+    setup: &Setup,
+    seed: u64,
+    size: u64,
+) -> (std::sync::Arc<Group>, [Node; 3], Bytes, Digest) {
     let (group, nodes) = three(setup, &["ap-south"]).await;
     let bytes = random_bytes(seed, size as usize);
     let digest = nodes[0].push(&group, &bytes).await;
@@ -241,9 +245,9 @@ async fn a_small_blob_of_a_wrong_digest_comes_from_another_source_unnoticed() {
 }
 
 /// A node, and its group.
-struct Beside {
+pub(crate) struct Beside {
     node: Node,
-    group: std::sync::Arc<Group>,
+    pub(crate) group: std::sync::Arc<Group>,
 }
 
 impl std::ops::Deref for Beside {
@@ -255,7 +259,11 @@ impl std::ops::Deref for Beside {
 }
 
 /// A node of ap-south, paused, and a blob that only an impostor in eu-west claims to have.
-async fn beside_an_impostor(lie: Lie, size: u64, spool_bytes_max: u64) -> (Beside, Bytes, Digest, CancellationToken) {
+pub(crate) async fn beside_an_impostor(
+    lie: Lie,
+    size: u64,
+    spool_bytes_max: u64,
+) -> (Beside, Bytes, Digest, CancellationToken) {
     let (group, bytes, stop) = (Group::new(), random_bytes(31, size as usize), CancellationToken::new());
     let address = serve(Impostor::service(bytes.clone(), lie), stop.clone()).await;
     let (liar, store, digest) = (region_id("eu-west"), StoreId::random(), Digest::sha256(&bytes));
@@ -264,7 +272,8 @@ async fn beside_an_impostor(lie: Lie, size: u64, spool_bytes_max: u64) -> (Besid
         atoll_metadata::BlobSource::Uploaded { region: liar, store, object: atoll_types::ObjectName::random(0) };
     let repository = "test/r".parse().unwrap();
     group.must(Command::LinkBlob { repository, digest, size, source });
-    let setup = Setup { peers: near(&["eu-west"]), spool_bytes_max, ..Setup::default() };
+    let memory_bytes_max = spool_bytes_max.min(32 << 20);
+    let setup = Setup { peers: near(&["eu-west"]), spool_bytes_max, memory_bytes_max, ..Setup::default() };
     let setup =
         Setup { fetcher: atoll_replication::FetcherOptions { concurrency: 0, ..setup.fetcher.clone() }, ..setup };
     let node = Node::start(&group, 3, "ap-south", &setup, None).await;

@@ -26,7 +26,8 @@ async fn every_request_is_of_this_cluster_and_inside_a_copy_of_this_region() {
     let bytes = random_bytes(41, 300_000);
     let digest = nodes[0].push(&group, &bytes).await;
     let (node, cluster) = (&nodes[0], nodes[0].local.cluster);
-    let good = FetchBlob { cluster, digest, object: node.copy(&digest), offset: BLOCK_BYTES, length: None };
+    let good =
+        FetchBlob { cluster, digest, object: node.copy(&digest), offset: BLOCK_BYTES, length: None, background: false };
     assert_eq!(refusal(node, good).await, Code::Ok);
     let other = ClusterIdentity { id: ClusterId::random(), ..cluster };
     let later = ClusterIdentity { epoch: cluster.epoch + 1, ..cluster };
@@ -52,7 +53,14 @@ async fn blocks_come_in_order_with_the_checksums_of_their_bytes() {
     let bytes = random_bytes(42, 1_000_000);
     let digest = nodes[0].push(&group, &bytes).await;
     eventually("eu-west has it", || nodes[1].copy(&digest).is_some()).await;
-    let fetch = FetchBlob { cluster: nodes[1].local.cluster, digest, object: None, offset: BLOCK_BYTES, length: None };
+    let fetch = FetchBlob {
+        cluster: nodes[1].local.cluster,
+        digest,
+        object: None,
+        offset: BLOCK_BYTES,
+        length: None,
+        background: false,
+    };
     let mut blocks = client(&nodes[1])
         .await
         .fetch(atoll_proto::replication::v1::FetchRequest::from(fetch))

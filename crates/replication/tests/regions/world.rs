@@ -55,7 +55,11 @@ pub(crate) struct Setup {
     pub(crate) fetcher: FetcherOptions,
     pub(crate) linger: Duration,
     pub(crate) spool_bytes_max: u64,
+    pub(crate) memory_bytes_max: u64,
     pub(crate) read_ahead_bytes: u64,
+    pub(crate) blobs_max: usize,
+    pub(crate) streams_max: usize,
+    pub(crate) park_after: Duration,
 }
 
 impl Default for Setup {
@@ -72,7 +76,11 @@ impl Default for Setup {
             fetcher,
             linger,
             spool_bytes_max: 1 << 30,
+            memory_bytes_max: 32 << 20,
             read_ahead_bytes: 8 << 20,
+            blobs_max: 256,
+            streams_max: 32,
+            park_after: Duration::from_secs(10),
         }
     }
 }
@@ -146,7 +154,11 @@ impl Node {
         let mut read_through = ReadThroughOptions::new(folder.path().join("spool"));
         read_through.linger = setup.linger;
         read_through.spool_bytes_max = setup.spool_bytes_max;
+        read_through.memory_bytes_max = setup.memory_bytes_max;
         read_through.read_ahead_bytes = setup.read_ahead_bytes;
+        read_through.blobs_max = setup.blobs_max;
+        read_through.streams_max = setup.streams_max;
+        read_through.park_after = setup.park_after;
         let parts = Parts {
             local: local.clone(),
             metadata: view.clone(),
