@@ -72,6 +72,16 @@ impl BlockHasher {
         self.done.len() as u64 * BlockChecksums::BLOCK_BYTES + self.open_bytes
     }
 
+    /// Gives memory back that is only there for more blocks.
+    pub(crate) fn shrink(&mut self) {
+        self.done.shrink_to_fit();
+    }
+
+    /// Memory that it holds beyond its own size.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.done.capacity() * size_of::<u64>()
+    }
+
     /// The checksums of all bytes taken in.
     pub fn finish(mut self) -> BlockChecksums {
         if self.bytes() <= BlockChecksums::WHOLE_BYTES_MAX {

@@ -45,7 +45,7 @@ const WHOLE: usize = BlockChecksums::WHOLE_BYTES_MAX as usize;
 const SIZES: [usize; 11] =
     [0, 1, WHOLE - 1, WHOLE, WHOLE + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 1, 8 * BLOCK + 12_345];
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     ("an object is visible only when it is complete", |s| visible_when_complete(s).boxed()),
     ("a writer that is aborted or dropped leaves nothing", |s| abort_leaves_nothing(s).boxed()),
     ("a name is never overwritten", |s| never_overwritten(s).boxed()),
@@ -58,6 +58,7 @@ const CASES: [Case; 15] = [
     ("a delete takes one object, and may be repeated", |s| delete(s).boxed()),
     ("lists are in order, in pages", |s| list(s).boxed()),
     ("what was written so far can be read back", |s| read_back(s).boxed()),
+    ("a writer that is parked goes on where it was", |s| parked(s).boxed()),
     ("a store keeps its identity", |s| identity(s).boxed()),
     ("a probe leaves nothing", |s| probe(s).boxed()),
     ("many write, read and delete at once", |s| concurrency(s).boxed()),
@@ -258,6 +259,30 @@ async fn read_back(store: Store) -> Verdict {
         expect_bytes("the object", &read(&store, &name, 0..bytes.len() as u64).await?, &bytes)?;
     }
     Ok(())
+}
+
+async fn parked(store: Store) -> Verdict {
+    for size in SIZES {
+        let (name, bytes) = (ObjectName::random(1), content(size, 11));
+        let mut writer = store.create(name).await?;
+        for piece in bytes.chunks((size / 5).max(1)) {
+            writer.write(Bytes::copy_from_slice(piece)).await?;
+            writer.park().await?;
+            // Nothing is left to do, and that is no error.
+            writer.park().await?;
+        }
+        expect("bytes taken", writer.written(), size as u64)?;
+        let again: Vec<Bytes> = writer.read_back().await?.try_collect().await?;
+        expect_bytes("what is read back", &again.concat(), &bytes)?;
+        writer.park().await?;
+        writer.complete(BlockChecksums::of(&bytes)).await?;
+        expect_bytes("the object", &read(&store, &name, 0..size as u64).await?, &bytes)?;
+        let mut given_up = store.create(ObjectName::random(1)).await?;
+        given_up.write(bytes.into()).await?;
+        given_up.park().await?;
+        given_up.abort().await?;
+    }
+    expect("objects", store.list(None, 100).await?.len(), SIZES.len())
 }
 
 async fn identity(store: Store) -> Verdict {

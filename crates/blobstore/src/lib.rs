@@ -21,5 +21,5 @@ pub use checksum::{BlockChecksums, BlockHasher, block_checksum};
 pub use faulty::{Fault, FaultPlan, FaultyStore, Fired, InvalidRule, Operation};
 pub use fs::{FsOptions, FsStore};
 pub use memory::MemoryStore;
-pub use store::{BlobStore, ByteStream, ObjectInfo, ObjectWriter, StoreError};
+pub use store::{BlobStore, ByteStream, Footprint, ObjectInfo, ObjectWriter, StoreError};
 pub use verifying::{Finished, VerifyingWriter, WriteError};

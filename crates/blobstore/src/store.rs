@@ -84,6 +84,15 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn probe(&self) -> Result<(), StoreError>;
 }
 
+/// What a writer holds of its node's resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of memory, beyond a fixed size.
+    pub memory_bytes: usize,
+    /// Descriptors of files or connections.
+    pub descriptors: usize,
+}
+
 /// An object being written.
 #[async_trait]
 pub trait ObjectWriter: Send {
@@ -93,6 +102,18 @@ pub trait ObjectWriter: Send {
 
     /// How many bytes were taken so far. A call of `write` takes all of its bytes at once, or none.
     fn written(&self) -> u64;
+
+    /// Nothing more comes for a while: what is gathered is handed on, and as little memory and as few descriptors as
+    /// may be are held until the next call. Nothing is lost when it is dropped half-way. For a store that holds nothing
+    /// it does nothing.
+    async fn park(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What the writer holds of this node's resources.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
 
     /// Reads back what was written so far, for a digest of another algorithm than was hashed on the way.
     async fn read_back(&mut self) -> Result<ByteStream, StoreError>;

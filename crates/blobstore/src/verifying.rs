@@ -4,7 +4,7 @@ use atoll_types::{Algorithm, Digest, Hasher, ObjectName};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use crate::{BlobStore, BlockChecksums, BlockHasher, ObjectWriter, StoreError};
+use crate::{BlobStore, BlockChecksums, BlockHasher, Footprint, ObjectWriter, StoreError};
 
 /// Longest run of bytes that is hashed without letting other tasks run.
 const PIECE_BYTES_MAX: usize = BlockChecksums::BLOCK_BYTES as usize;
@@ -87,6 +87,19 @@ impl VerifyingWriter {
             tokio::task::coop::consume_budget().await;
         }
         Ok(())
+    }
+
+    /// Nothing more comes for a while: see [`ObjectWriter::park`].
+    pub async fn park(&mut self) -> Result<(), StoreError> {
+        self.blocks.shrink();
+        self.inner.park().await
+    }
+
+    /// What it holds of this node's resources, itself included. The checksums of its blocks are part of that: 32 bytes
+    /// for each MiB that is on the disk.
+    pub fn footprint(&self) -> Footprint {
+        let inner = self.inner.footprint();
+        Footprint { memory_bytes: inner.memory_bytes + self.blocks.memory_bytes() + size_of::<Self>(), ..inner }
     }
 
     /// Proves the digest, then makes the object durable and visible. Otherwise all traces are removed.

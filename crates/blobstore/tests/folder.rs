@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::contract::content;
-use atoll_blobstore::{BlobStore, BlockChecksums, FsOptions, FsStore, StoreError};
-use atoll_types::{ClusterId, ObjectName};
+use atoll_blobstore::{BlobStore, BlockChecksums, FsOptions, FsStore, StoreError, VerifyingWriter};
+use atoll_types::{Algorithm, ClusterId, Digest, ObjectName};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -40,6 +40,51 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
         }
     };
     assert!(tokio::time::timeout(DEADLINE, wait).await.is_ok(), "waited in vain until {what}");
+}
+
+/// Open descriptors of files below a folder.
+fn descriptors(root: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+    open.filter(|file| file.starts_with(root.join("tmp")) && file.extension().is_none()).count()
+}
+
+#[tokio::test]
+async fn a_parked_writer_holds_next_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, store) = (folder.path().canonicalize().unwrap(), open(folder.path()));
+    for size in [100, BLOCK - 1, 3 * BLOCK + 100_000] {
+        let bytes = content(size, size as u64);
+        let mut writer = VerifyingWriter::create(&store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
+        for piece in bytes.chunks(100_000) {
+            writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        writer.park().await.unwrap();
+        let held = writer.footprint();
+        assert!(held.memory_bytes <= 8 << 10, "{size} bytes: {held:?}");
+        assert_eq!((held.descriptors, descriptors(&root)), (0, 0), "{size} bytes");
+        writer.write(Bytes::from_static(b"more")).await.unwrap();
+        let whole = [&bytes[..], b"more"].concat();
+        let done = writer.finish(&Digest::sha256(&whole)).await.unwrap();
+        let stored: Vec<Bytes> = store.read(&done.object, 0..done.size).await.unwrap().try_collect().await.unwrap();
+        assert!(stored.concat() == whole, "{size} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_parked_file_that_somebody_changed_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut writer = store.create(ObjectName::random(1)).await.unwrap();
+    writer.write(content(BLOCK + 1, 1).into()).await.unwrap();
+    writer.park().await.unwrap();
+    let file = folder.path().join("tmp").join(&temporary(folder.path())[0]);
+    std::fs::write(&file, "shorter").unwrap();
+    let bytes = content(2 * BLOCK, 2);
+    let went_on = async {
+        writer.write(bytes.into()).await?;
+        writer.park().await
+    };
+    assert!(went_on.await.is_err());
 }
 
 #[tokio::test]

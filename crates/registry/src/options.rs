@@ -29,8 +29,9 @@ pub struct RegistryConfig {
 impl RegistryConfig {
     /// The bound of staleness where none is configured.
     pub const MAX_STALENESS: Duration = Duration::from_secs(1);
-    /// The bound of open sessions where none is configured.
-    pub const UPLOADS_MAX: usize = 1_000;
+    /// The bound of open sessions where none is configured: one that waits for its next request takes a few KiB of
+    /// memory and no descriptor.
+    pub const UPLOADS_MAX: usize = 10_000;
     /// The idle time of sessions where none is configured.
     pub const UPLOAD_IDLE: Duration = Duration::from_secs(3_600);
 

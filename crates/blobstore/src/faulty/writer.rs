@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::plan::{Fault, Operation};
 use super::{Change, Shared, answer, distort, flip_in};
-use crate::{BlockChecksums, ByteStream, ObjectWriter, StoreError};
+use crate::{BlockChecksums, ByteStream, Footprint, ObjectWriter, StoreError};
 
 pub(super) struct FaultyWriter {
     inner: Box<dyn ObjectWriter>,
@@ -51,6 +51,17 @@ impl ObjectWriter for FaultyWriter {
 
     fn written(&self) -> u64 {
         self.inner.written()
+    }
+
+    async fn park(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        let result = self.inner.park().await;
+        self.failed = result.as_ref().err().cloned();
+        result
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.inner.footprint()
     }
 
     async fn read_back(&mut self) -> Result<ByteStream, StoreError> {

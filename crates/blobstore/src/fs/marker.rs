@@ -1,6 +1,6 @@
 //! The marker that says whose store a folder is, and the probe.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use atoll_types::{ClusterId, StoreId};
@@ -32,7 +32,7 @@ pub(super) fn probe(shared: &Shared) -> Result<(), StoreError> {
     let failed = |e: io::Error| store_error(&format!("trying to write in {}", shared.root.display()), &e);
     let mut file = shared.temp.create().map_err(failed)?;
     let sent = rand::random::<[u8; 64]>();
-    file.file.write_all(&sent).and_then(|()| file.file.sync_all()).map_err(failed)?;
+    file.append(&sent).and_then(|()| file.sync()).map_err(failed)?;
     let read = std::fs::read(file.path()).map_err(failed)?;
     if read != sent {
         let root = shared.root.display();
@@ -82,6 +82,6 @@ fn write_new(shared: &Shared, path: &Path, marker: &Marker) -> Result<Marker, St
 }
 
 fn fill(mut file: TempFile, bytes: &[u8]) -> io::Result<TempFile> {
-    file.file.write_all(bytes)?;
+    file.append(bytes)?;
     Ok(file)
 }

@@ -2,7 +2,7 @@
 //! on one mount never sweep each other's.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ impl TempFolder {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{}-{number}", self.owner));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).open(&path)?;
-        Ok(TempFile { file, path, is_linked: true })
+        Ok(TempFile { file: Some(file), path, length: 0, is_linked: true })
     }
 }
 
@@ -44,8 +44,11 @@ impl Drop for TempFolder {
 
 /// A file being written. Dropping it removes it.
 pub(super) struct TempFile {
-    pub(super) file: File,
+    /// `None` while it is closed.
+    file: Option<File>,
     path: PathBuf,
+    /// How many bytes were written.
+    length: u64,
     is_linked: bool,
 }
 
@@ -55,9 +58,47 @@ impl TempFile {
         &self.path
     }
 
+    /// Whether it takes a descriptor.
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Gives its descriptor back until it is used again.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Writes at its end.
+    pub(super) fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.open()?.write_all(chunk)?;
+        self.length += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.open()?.sync_all()
+    }
+
+    /// Opens it again where it is closed. What is there must be what was written.
+    fn open(&mut self) -> io::Result<&mut File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let mut file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+                let (found, length, path) = (file.seek(SeekFrom::End(0))?, self.length, self.path.display());
+                if found != length {
+                    return Err(io::Error::other(format!("{path} has {found} bytes, not the {length} written")));
+                }
+                file
+            }
+        };
+        Ok(self.file.insert(file))
+    }
+
     /// Makes it durable and visible under a name that must be free: bytes, then the name, then the folder.
     pub(super) fn publish(mut self, target: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.sync()?;
         rename_new(&self.path, target)?;
         self.is_linked = false;
         super::sync_parent(target).inspect_err(|_| {

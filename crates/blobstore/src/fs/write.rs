@@ -1,6 +1,5 @@
 //! An object being written into a folder.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,10 +11,12 @@ use super::error::store_error;
 use super::pool::{Started, within};
 use super::temp::TempFile;
 use super::{Shared, footer, read};
-use crate::{BlockChecksums, ByteStream, ObjectWriter, StoreError};
+use crate::{BlockChecksums, ByteStream, Footprint, ObjectWriter, StoreError};
 
 /// How much is gathered before it is written, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
+/// How much may stay gathered while the writer is parked, in bytes: not worth a file.
+const PARKED_BYTES_MAX: usize = 4 << 10;
 
 /// Gathers bytes and writes them in chunks, one of which is under way while the next is gathered. What fits into one
 /// chunk makes no file before it is completed, and then takes a single blocking call.
@@ -92,6 +93,34 @@ impl ObjectWriter for FsWriter {
         self.written
     }
 
+    async fn park(&mut self) -> Result<(), StoreError> {
+        self.settle().await?;
+        let is_open = matches!(&self.state, State::Idle(Some(file)) if file.is_open());
+        if self.gathered.len() > PARKED_BYTES_MAX || is_open {
+            let (file, chunk) = (self.take_file(), std::mem::take(&mut self.gathered));
+            let (shared, name) = (self.shared.clone(), self.name);
+            // Closing may block too: a network file system flushes then.
+            let closed = self.shared.pool.start(move || {
+                let mut file = append(&shared, &name, file, &chunk)?;
+                file.close();
+                Ok(file)
+            });
+            self.state = State::Busy(closed);
+            self.settle().await?;
+        }
+        self.gathered.shrink_to_fit();
+        Ok(())
+    }
+
+    fn footprint(&self) -> Footprint {
+        let descriptors = match &self.state {
+            State::Idle(Some(file)) => usize::from(file.is_open()),
+            State::Busy(_) => 1,
+            State::Idle(None) | State::Failed(_) => 0,
+        };
+        Footprint { memory_bytes: self.gathered.capacity() + size_of::<Self>(), descriptors }
+    }
+
     async fn read_back(&mut self) -> Result<ByteStream, StoreError> {
         self.settle().await?;
         self.start_chunk();
@@ -148,6 +177,6 @@ fn append(shared: &Shared, name: &ObjectName, file: Option<TempFile>, chunk: &[u
         Some(file) => file,
         None => shared.temp.create().map_err(failed)?,
     };
-    file.file.write_all(chunk).map_err(failed)?;
+    file.append(chunk).map_err(failed)?;
     Ok(file)
 }

@@ -73,7 +73,7 @@ async fn whole(ask: &Ask, name: RepositoryName, digest: Digest, body: RequestBod
     let upload = async move {
         let id = app.registry.start_upload(&access, Some(digest.algorithm())).await?.id;
         let stored = async {
-            app.registry.append(&access, &id, None, length, body).await?;
+            app.registry.append_last(&access, &id, None, length, body).await?;
             app.registry.finish_upload(&access, &id, &digest, None, None, nothing(), &options()).await
         };
         let stored = stored.await;
@@ -158,9 +158,9 @@ async fn finish(ask: &Ask, name: RepositoryName, id: SessionId, body: RequestBod
     let (session, body) = (id.clone(), (!body.is_empty()).then(|| Box::pin(body.into_stream())));
     let finish = async move {
         if let Some(body) = body {
-            match registry.append(&access, &session, start, length, body).await {
+            match registry.append_last(&access, &session, start, length, body).await {
                 // A retry of a request that was answered: finishing again gets the same answer.
-                Ok(_) | Err(RegistryError::UploadUnknown(_)) => {}
+                Ok(()) | Err(RegistryError::UploadUnknown(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -60,8 +60,32 @@ impl Registry {
     ) -> Result<UploadStatus, RegistryError> {
         self.view.writable()?;
         let held = self.sessions.hold(access, id)?;
-        let (_held, offset) = self.append_to(held, start, length, &mut body).await?;
+        let (held, offset) = self.append_to(held, start, length, &mut body).await?;
+        self.park(held).await?;
         Ok(UploadStatus { id: id.clone(), offset })
+    }
+
+    /// The same for a body that is followed by [`Registry::finish_upload`] at once.
+    pub async fn append_last(
+        &self,
+        access: &Access<Push>,
+        id: &SessionId,
+        start: Option<u64>,
+        length: Option<u64>,
+        mut body: impl Body,
+    ) -> Result<(), RegistryError> {
+        self.view.writable()?;
+        let held = self.sessions.hold(access, id)?;
+        self.append_to(held, start, length, &mut body).await.map(drop)
+    }
+
+    /// Gives a session back that waits for its next request. A store that cannot take its bytes ends it.
+    async fn park(&self, mut held: Held) -> Result<(), RegistryError> {
+        let parked = held.upload()?.park().await;
+        if parked.is_err() {
+            held.end()?.abort().await;
+        }
+        parked
     }
 
     /// Hands the session back with its new offset, so that whoever goes on with it lets nobody in between.
@@ -81,7 +105,10 @@ impl Registry {
         let offset = upload.offset();
         match appended {
             Append::Done => Ok((held, offset)),
-            Append::Refused(error) => Err(error),
+            Append::Refused(error) => {
+                self.park(held).await?;
+                Err(error)
+            }
             Append::Broken(error) => {
                 held.end()?.abort().await;
                 Err(error)

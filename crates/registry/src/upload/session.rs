@@ -85,6 +85,14 @@ impl Upload {
         Ok(self.writer.as_mut().ok_or_else(missing)?)
     }
 
+    /// No request comes for a while: next to no memory and no descriptor is held until then.
+    pub(crate) async fn park(&mut self) -> Result<(), RegistryError> {
+        match &mut self.writer {
+            Some(writer) => Ok(writer.park().await?),
+            None => Ok(()),
+        }
+    }
+
     /// Proves the digest and makes the object durable. All traces are removed if that fails.
     pub(crate) async fn finish(
         mut self,

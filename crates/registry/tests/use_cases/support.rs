@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_auth::{Access, Action, Authorizer, Identity, OpenAuthorizer};
-use atoll_blobstore::{BlobStore, ByteStream, MemoryStore, StoreError, VerifyingWriter};
+use atoll_blobstore::{BlobStore, ByteStream, FsOptions, FsStore, MemoryStore, StoreError, VerifyingWriter};
 use atoll_metadata::{Command, CopyItem, Expected, read};
 use atoll_registry::{
     Consistency, Linked, PutAnswer, PutTarget, ReadOptions, ReadThrough, Registry, RegistryConfig, RegistryError,
@@ -31,6 +31,13 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    /// The use cases of this region over an object store in a folder.
+    pub(crate) fn registry_in(&self, folder: &std::path::Path) -> Registry {
+        let config = RegistryConfig::new(self.name.clone(), NodeId(9), self.store_id);
+        let store = Arc::new(FsStore::open(folder.to_owned(), FsOptions::default()).unwrap());
+        Registry::new(config, self.node.clone(), store, self.others.clone())
+    }
+
     /// The use cases of this region, with another way to other regions.
     pub(crate) fn registry_over(&self, read_through: Arc<dyn ReadThrough>) -> Registry {
         let config = RegistryConfig::new(self.name.clone(), NodeId(9), self.store_id);

@@ -56,6 +56,35 @@ async fn chunks_make_a_blob() {
 }
 
 #[tokio::test]
+async fn a_session_that_waits_for_its_next_request_holds_no_file_open_and_no_bytes() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let registry = world.us.registry_in(folder.path());
+    let bytes = content(300_000, 1);
+    let temporary = folder.path().canonicalize().unwrap().join("tmp");
+    let files = || {
+        let files = std::fs::read_dir(&temporary).unwrap().map(|e| e.unwrap());
+        let files = files.filter(|e| !e.file_name().to_string_lossy().ends_with(".lock"));
+        files.map(|e| e.metadata().unwrap().len()).collect::<Vec<_>>()
+    };
+    let open = || {
+        let files =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|e| std::fs::read_link(e.unwrap().path()).ok());
+        files.filter(|f| f.starts_with(&temporary) && f.extension().is_none()).count()
+    };
+    let id = registry.start_upload(&push(), None).await.unwrap().id;
+    registry.append(&push(), &id, None, Some(100_000), whole(&bytes.slice(..100_000))).await.unwrap();
+    assert_eq!((files(), open()), (vec![100_000], 0), "after a chunk");
+    let torn = pieces(vec![Ok(bytes.slice(100_000..200_000)), Err(torn())]);
+    let error = registry.append(&push(), &id, None, Some(200_000), torn).await.unwrap_err();
+    assert!(matches!(error, Error::BodyTorn(_)), "{error}");
+    assert_eq!((files(), open()), (vec![200_000], 0), "after a chunk that was torn");
+    let (digest, rest) = (Digest::sha256(&bytes), whole(&bytes.slice(200_000..)));
+    registry.append_last(&push(), &id, None, Some(100_000), rest).await.unwrap();
+    registry.finish_upload(&push(), &id, &digest, None, None, pieces(Vec::new()), &write()).await.unwrap();
+    assert_eq!((files(), open()), (Vec::new(), 0), "after the end");
+}
+
+#[tokio::test]
 async fn an_upload_may_be_empty_or_of_another_algorithm() {
     let world = World::new();
     let id = open(&world.us).await;
