@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,6 +19,8 @@ use tokio_util::task::TaskTracker;
 
 /// Bodies of at most this size are not attended: they hold little, and fit into the first window.
 const UNATTENDED_BYTES_MAX: u64 = 64 << 10;
+/// Bodies are handed on in pieces of at most this size: so much is what a client must take in one turn.
+const PIECE_BYTES_MAX: usize = 32 << 10;
 
 /// A body that holds its request's place until it was sent or given up.
 pub(crate) struct Attended {
@@ -29,15 +31,37 @@ pub(crate) struct Attended {
 
 struct Slot {
     held: Option<(Body, OwnedSemaphorePermit)>,
+    /// Of the body's last frame, what was not handed on yet.
+    rest: Bytes,
     /// Since when it is the client's turn; `None` while the client waits for its source.
     turn: Option<Instant>,
+}
+
+impl Slot {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some((body, _)) = &mut self.held else {
+            return Poll::Ready(Some(Err(axum::Error::new("the client took no bytes for too long"))));
+        };
+        if self.rest.is_empty() {
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.rest.len().min(PIECE_BYTES_MAX);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
 }
 
 impl Attended {
     /// Attends a body; one that its client does not ask for during `patience` is given up.
     pub(crate) fn new(body: Body, place: OwnedSemaphorePermit, patience: Duration, tasks: &TaskTracker) -> Self {
         let small = body.size_hint().upper().is_some_and(|bytes| bytes <= UNATTENDED_BYTES_MAX);
-        let slot = Arc::new(Mutex::new(Slot { held: Some((body, place)), turn: Some(Instant::now()) }));
+        let slot =
+            Arc::new(Mutex::new(Slot { held: Some((body, place)), rest: Bytes::new(), turn: Some(Instant::now()) }));
         let watched = (!small).then(|| {
             let (sender, ended) = oneshot::channel();
             tasks.spawn(watch(slot.clone(), patience, ended));
@@ -58,7 +82,7 @@ async fn watch(slot: Arc<Mutex<Slot>>, patience: Duration, mut ended: oneshot::R
         let mut slot = slot.lock();
         next = slot.turn.map_or(now, |turn| turn) + patience;
         if next <= now {
-            slot.held = None;
+            (slot.held, slot.rest) = (None, Bytes::new());
             return;
         }
     }
@@ -70,20 +94,25 @@ impl HttpBody for Attended {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut slot = self.slot.lock();
-        let Some((body, _)) = &mut slot.held else {
-            return Poll::Ready(Some(Err(axum::Error::new("the client took no bytes for too long"))));
-        };
-        let frame = Pin::new(body).poll_frame(cx);
+        let frame = slot.poll_piece(cx);
         slot.turn = frame.is_ready().then(Instant::now);
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.slot.lock().held.as_ref().is_some_and(|(body, _)| body.is_end_stream())
+        let slot = self.slot.lock();
+        slot.rest.is_empty() && slot.held.as_ref().is_some_and(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.slot.lock().held.as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
+        let slot = self.slot.lock();
+        let Some((body, _)) = &slot.held else { return SizeHint::default() };
+        let (inner, rest, mut hint) = (body.size_hint(), slot.rest.len() as u64, SizeHint::new());
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(inner.lower() + rest);
+        hint
     }
 }
 
@@ -115,6 +144,25 @@ mod tests {
         assert!(body.frame().await.unwrap().is_err());
         tasks.close();
         tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_is_handed_on_in_pieces_so_that_a_slow_client_makes_progress() {
+        let whole: Vec<u8> = (0..PIECE_BYTES_MAX * 5 + 7).map(|n| n as u8).collect();
+        let frame = Bytes::from(whole.clone());
+        let source = Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(frame)]));
+        let (places, tasks) = (Arc::new(Semaphore::new(1)), TaskTracker::new());
+        let place = places.acquire_owned().await.unwrap();
+        let mut body = Attended::new(source, place, Duration::from_secs(60), &tasks);
+        let mut got = Vec::new();
+        while let Some(piece) = body.frame().await {
+            let piece = piece.unwrap().into_data().unwrap();
+            assert!(piece.len() <= PIECE_BYTES_MAX && !piece.is_empty());
+            got.extend_from_slice(&piece);
+            assert!(got.len() == whole.len() || !body.is_end_stream());
+            assert!(body.size_hint().lower() <= (whole.len() - got.len()) as u64);
+        }
+        assert_eq!(got, whole);
     }
 
     #[tokio::test]

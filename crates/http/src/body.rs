@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 /// Bytes of a refused request's body that are read and thrown away: a connection closed with unread bytes is reset,
@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 const DRAIN_BYTES_MAX: u64 = 16 << 20;
 /// For how long.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// What a client must send within the time that it may be idle, in bytes: whoever trickles is as good as silent.
+const PROGRESS_BYTES_MIN: u64 = 1 << 10;
 
 /// A request's body. What nobody has read when it is dropped is drained, within bounds, by a tracked task.
 #[derive(Debug)]
@@ -28,16 +30,39 @@ pub(crate) struct RequestBody {
     /// Content-Length, where there is one.
     length: Option<u64>,
     idle: Duration,
+    progress: Progress,
     drains: Option<TaskTracker>,
 }
 
+/// How long a client was waited for, and what it sent meanwhile. What this node takes itself does not count.
+#[derive(Debug, Default)]
+struct Progress {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Progress {
+    fn made(&mut self, waited: Duration, bytes: u64) {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.bytes >= PROGRESS_BYTES_MIN {
+            *self = Self::default();
+        }
+    }
+}
+
+fn slow(idle: Duration) -> std::io::Error {
+    let detail = format!("fewer than {PROGRESS_BYTES_MIN} bytes came within {idle:?}; go on from the session's offset");
+    std::io::Error::new(std::io::ErrorKind::TimedOut, detail)
+}
+
 impl RequestBody {
-    /// Takes a request's body in. A piece that does not come within `idle` ends it.
+    /// Takes a request's body in. A client that is waited for during `idle` and sends next to nothing ends it.
     pub(crate) fn new(body: Body, headers: &HeaderMap, idle: Duration, tasks: &TaskTracker) -> Self {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         // Reading would ask the client for what it has not begun to send.
         let drains = (!headers.contains_key(header::EXPECT)).then(|| tasks.clone());
-        Self { body: Some(body), length, idle, drains }
+        Self { body: Some(body), length, idle, progress: Progress::default(), drains }
     }
 
     /// Content-Length, where there is one.
@@ -53,14 +78,18 @@ impl RequestBody {
     /// The next piece.
     async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
         let body = self.body.as_mut()?;
-        let slow = || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no byte came for {:?}", self.idle));
         loop {
-            return match timeout(self.idle, body.frame()).await {
-                Err(_) => self.end(slow()),
+            let start = Instant::now();
+            let waited = timeout(self.idle.saturating_sub(self.progress.waited), body.frame()).await;
+            return match waited {
+                Err(_) => self.end(slow(self.idle)),
                 Ok(Some(Err(error))) => self.end(std::io::Error::other(error)),
                 Ok(None) => None,
                 Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Some(Ok(data)),
+                    Ok(data) => {
+                        self.progress.made(start.elapsed(), data.len() as u64);
+                        Some(Ok(data))
+                    }
                     Err(_trailers) => continue,
                 },
             };

@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing is decided here that a use case could decide. This crate turns requests into calls
 //! of `registry`, and what comes back into answers; the one place that knows statuses and OCI codes is `error`.
 
+mod activity;
 mod app;
 mod attended;
 mod body;
@@ -11,6 +12,7 @@ mod config;
 mod error;
 mod forward;
 mod handlers;
+mod head;
 pub mod headers;
 mod ports;
 mod query;

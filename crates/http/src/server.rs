@@ -1,12 +1,13 @@
 //! Accepts connections, within bounds, and ends them in good order.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::activity::{Activity, BusyBody};
+use crate::head::HeadGuard;
 use crate::sniff::{Protocol, sniff};
 use crate::stall::StallGuard;
 
@@ -34,8 +37,10 @@ pub struct ServerLimits {
     /// Most bytes of a request's head, its line included; more are answered 431 or 414. So are more than 100 headers,
     /// hyper's own bound.
     pub header_bytes_max: u32,
-    /// How long a connection may take for a request's head. It is also how long an idle connection is kept.
+    /// How long a connection may take for a request's head, from its first byte on, and for the first byte of all.
     pub header_read: Duration,
+    /// How long a connection without a request is kept.
+    pub idle: Duration,
     /// How long a client may take no bytes of what it asked for.
     pub write_stall: Duration,
     /// Most requests at once on one HTTP/2 connection.
@@ -49,7 +54,8 @@ impl Default for ServerLimits {
         Self {
             connections_max: 8192,
             header_bytes_max: 64 << 10,
-            header_read: Duration::from_secs(60),
+            header_read: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
             write_stall: Duration::from_secs(60),
             streams_max: 128,
             shutdown: Duration::from_secs(5),
@@ -65,6 +71,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 const PENDING_RESETS_MAX: usize = 20;
 /// How often a quiet HTTP/2 connection is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a connection that was told to end may take for it, without a request.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// What is waited when the operating system has no descriptor left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -150,11 +158,14 @@ impl Server {
     }
 
     async fn http1(self, io: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) -> hyper::Result<()> {
+        let activity = Activity::new();
+        let io = HeadGuard::new(io, activity.clone(), self.limits.header_read);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_read)
+            // Idleness, to hyper; the head itself is guarded by `io`.
+            .header_read_timeout(self.limits.idle)
             .max_header_size(self.limits.header_bytes_max as usize)
-            .serve_connection(TokioIo::new(io), service(self.router, peer));
+            .serve_connection(TokioIo::new(io), service(self.router, peer, activity));
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
@@ -168,6 +179,7 @@ impl Server {
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
     ) -> hyper::Result<()> {
+        let activity = Activity::new();
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams_max)
@@ -176,13 +188,19 @@ impl Server {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(PING_INTERVAL)
-            .serve_connection(TokioIo::new(io), service(self.router, peer));
+            .serve_connection(TokioIo::new(io), service(self.router, peer, activity.clone()));
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = self.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = activity.idle_for(self.limits.idle) => {}
+            () = self.shutdown.cancelled() => {}
         }
-        connection.await
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            // A client that does not say goodbye is not waited for.
+            () = activity.idle_for(GOODBYE) => Ok(()),
+        }
     }
 }
 
@@ -190,14 +208,16 @@ impl Server {
 fn service(
     router: Router,
     peer: SocketAddr,
+    activity: Activity,
 ) -> impl hyper::service::HttpService<
     Incoming,
     ResBody = Body,
-    Error = std::convert::Infallible,
-    Future = <Router as Service<Request<Body>>>::Future,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send,
 > {
     service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        router.clone().call(request.map(Body::new))
+        let (busy, answer) = (activity.begin(), router.clone().call(request.map(Body::new)));
+        async move { Ok(answer.await?.map(|body| Body::new(BusyBody::new(body, busy)))) }
     })
 }

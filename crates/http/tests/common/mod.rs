@@ -74,10 +74,21 @@ pub(crate) fn buggy_app(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Arc<A
 
 /// A node that serves a registry on a listener.
 pub(crate) fn serve_on(listener: TcpListener, config: HttpConfig, registry: Arc<Registry>, peers: Peers) -> Node {
+    serve_limited(listener, config, registry, peers, ServerLimits::default())
+}
+
+/// The same with other bounds of connections.
+pub(crate) fn serve_limited(
+    listener: TcpListener,
+    config: HttpConfig,
+    registry: Arc<Registry>,
+    peers: Peers,
+    limits: ServerLimits,
+) -> Node {
     let address = listener.local_addr().unwrap();
     let app = app(config, registry.clone(), peers);
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve(vec![listener], router(app), ServerLimits::default(), shutdown.clone()));
+    let task = tokio::spawn(serve(vec![listener], router(app), limits, shutdown.clone()));
     Node { address, registry, client: Client::builder(TokioExecutor::new()).build_http(), shutdown, task }
 }
 
