@@ -1,6 +1,7 @@
 //! Blobs: read, mounted, deleted.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use atoll_auth::{Access, Delete, Pull, Push};
 use atoll_blobstore::ByteStream;
@@ -35,10 +36,19 @@ fn find_if(
     Ok(blob.map(|blob| BlobHandle { digest: *digest, size: blob.size }).ok_or_else(unknown))
 }
 
+/// Whether the repository's link is about to go. The time is that of the last change applied here: while there is a
+/// majority, there is one every few seconds, since leases are renewed.
+fn is_leaving(kv: &dyn KvRead, repository: &RepositoryName, digest: &Digest, grace: Duration) -> Result<bool, KvError> {
+    let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+    let now_ms = read::last_time_ms(kv)?;
+    Ok(read::link(kv, repository, digest)?.is_some_and(|link| link.is_leaving(now_ms, grace_ms)))
+}
+
 impl Registry {
     /// Whether the repository has a blob, and its size, as far as is known here: a client that gets a wrong "no"
-    /// uploads what is there already, and nothing is lost. A blob whose last copy is suspect is not there, so that
-    /// clients upload it again.
+    /// uploads what is there already, and nothing is lost. A blob whose last copy is suspect, or whose link is in the
+    /// second half of its grace period, is not there: clients upload it again, which heals the one and revives the
+    /// other.
     pub async fn head_blob(
         &self,
         access: &Access<Pull>,
@@ -46,7 +56,11 @@ impl Registry {
         options: &ReadOptions,
     ) -> Result<BlobHandle, RegistryError> {
         self.view.settle_by_digest(options).await?;
-        Ok(self.view.read(|kv| find_sound(kv, access.repository(), digest))??)
+        let (repository, grace) = (access.repository(), self.view.config.link_grace);
+        if self.view.read(|kv| is_leaving(kv, repository, digest, grace))? {
+            return Err(Rejection::BlobUnknown(*digest).into());
+        }
+        Ok(self.view.read(|kv| find_sound(kv, repository, digest))??)
     }
 
     /// A blob to be read, even if its last copy is suspect. Before it says that there is none, it asks the majority.

@@ -22,6 +22,9 @@ pub struct RegistryConfig {
     pub uploads_max: usize,
     /// For how long a session may be idle before it ends.
     pub upload_idle: Duration,
+    /// The grace period of condemned links, in leader time: in its second half, clients are told that the blob is not
+    /// there, so that they upload it again. Links must not be dropped before its end.
+    pub link_grace: Duration,
     /// Bytes of memory for the block checksums of objects that are read often.
     pub checksum_cache_bytes: u64,
 }
@@ -35,6 +38,9 @@ impl RegistryConfig {
     /// The idle time of sessions where none is configured.
     pub const UPLOAD_IDLE: Duration = Duration::from_secs(3_600);
 
+    /// The grace period of condemned links where none is configured. No push may take longer than half of it.
+    pub const LINK_GRACE: Duration = Duration::from_secs(24 * 3_600);
+
     /// With the defaults for all that has one.
     pub fn new(region: RegionId, node: NodeId, store: StoreId) -> Self {
         Self {
@@ -45,6 +51,7 @@ impl RegistryConfig {
             tag_reads: Vec::new(),
             uploads_max: Self::UPLOADS_MAX,
             upload_idle: Self::UPLOAD_IDLE,
+            link_grace: Self::LINK_GRACE,
             checksum_cache_bytes: 32 << 20,
         }
     }

@@ -57,6 +57,17 @@ pub enum LinkState {
     },
 }
 
+impl LinkState {
+    /// Whether it is condemned and the second half of its grace period has begun: it may be gone before a push that
+    /// counts on it has come to its manifest. Times are leader time, in milliseconds.
+    pub const fn is_leaving(self, now_ms: u64, grace_ms: u64) -> bool {
+        match self {
+            Self::Live => false,
+            Self::Condemned { since_ms, .. } => now_ms.saturating_sub(since_ms) >= grace_ms / 2,
+        }
+    }
+}
+
 /// A blob and where its copies are. No copies at all: every region that had one lost it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
@@ -186,4 +197,18 @@ pub struct Lease {
     pub holder: NodeId,
     /// Until when, in leader time.
     pub expires_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leaves_in_the_second_half_of_its_grace_period() {
+        let condemned = LinkState::Condemned { revision: Revision(7), since_ms: 1_000 };
+        for (now_ms, is_leaving) in [(0, false), (1_000, false), (1_049, false), (1_050, true), (u64::MAX, true)] {
+            assert_eq!(condemned.is_leaving(now_ms, 100), is_leaving, "{now_ms}");
+            assert!(!LinkState::Live.is_leaving(now_ms, 100));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{OCI_MANIFEST, REPOSITORY, World, access, collect, content, options, write};
-use atoll_auth::Pull;
+use atoll_auth::{Access, Pull};
 use atoll_metadata::{Command, Expected, Rejection};
 use atoll_registry::{BarrierError, Consistency, PutTarget, ReadOptions, RegistryConfig, RegistryError};
 use atoll_types::{Algorithm, Digest, Reference, Revision, Tag};
@@ -104,6 +104,35 @@ async fn a_tag_and_a_manifest_are_deleted() {
     assert!(world.us.get("v2").await.is_err() && world.us.get(&digest.to_string()).await.is_err());
     registry.delete_blob(&access(REPOSITORY), &layer, &write()).await.unwrap();
     assert!(matches!(world.us.blob(&layer).await, Err(Error::Rejected(Rejection::BlobUnknown(_)))));
+}
+
+#[tokio::test]
+async fn a_condemned_blob_is_read_but_clients_upload_it_again_or_revive_it() {
+    // Without a grace period its second half begins at once.
+    for (link_grace, is_shown) in [(RegistryConfig::LINK_GRACE, true), (Duration::ZERO, false)] {
+        let world = World::configured(|config| RegistryConfig { link_grace, ..config });
+        let manifest = world.us.push_image("v1", "one").await;
+        let (layer, whole) = (Digest::sha256(b"layer of one"), Reference::Digest(Digest::sha256(&manifest)));
+        let registry = &world.us.registry;
+        let head = async || registry.head_blob(&access(REPOSITORY), &layer, &options()).await.is_ok();
+        let condemn = async || {
+            registry.delete_manifest(&access(REPOSITORY), &whole, &write()).await.unwrap();
+            assert_eq!(head().await, is_shown, "{link_grace:?}");
+            assert_eq!(world.us.blob(&layer).await.unwrap(), "layer of one", "who reads gets it all the same");
+        };
+        assert!(head().await);
+        condemn().await;
+        world.us.put("v1", &manifest).await.unwrap();
+        assert!(head().await, "a put has revived it");
+        condemn().await;
+        let source: Access<Pull> = access(REPOSITORY);
+        registry.mount(&access(REPOSITORY), &layer, Some(&source), &write()).await.unwrap().unwrap();
+        assert!(head().await, "a mount has revived it");
+        world.us.put("v1", &manifest).await.unwrap();
+        condemn().await;
+        world.us.push_blob(REPOSITORY, &Bytes::from_static(b"layer of one")).await;
+        assert!(head().await, "an upload has revived it");
+    }
 }
 
 #[tokio::test]
