@@ -63,9 +63,13 @@ impl TempFile {
         self.file.is_some()
     }
 
-    /// Gives its descriptor back until it is used again.
-    pub(super) fn close(&mut self) {
-        self.file = None;
+    /// Gives its descriptor back until it is used again. What was written is synced first: whoever opens the file
+    /// later may not be told that writing it back has failed meanwhile (fsync(2)).
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            file.sync_data()?;
+        }
+        Ok(())
     }
 
     /// Writes at its end.

@@ -45,11 +45,20 @@ impl FsWriter {
     /// Waits for the chunk that is on its way.
     async fn settle(&mut self) -> Result<(), StoreError> {
         if let State::Busy(chunk) = &mut self.state {
-            self.state = match self.shared.pool.wait(chunk).await {
-                Ok(file) => State::Idle(Some(file)),
-                Err(error) => State::Failed(error),
-            };
+            let settled = self.shared.pool.wait(chunk).await;
+            self.take_settled(settled);
         }
+        self.check()
+    }
+
+    fn take_settled(&mut self, settled: Result<TempFile, StoreError>) {
+        self.state = match settled {
+            Ok(file) => State::Idle(Some(file)),
+            Err(error) => State::Failed(error),
+        };
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
         match &self.state {
             State::Failed(error) => Err(error.clone()),
             _ => Ok(()),
@@ -99,14 +108,17 @@ impl ObjectWriter for FsWriter {
         if self.gathered.len() > PARKED_BYTES_MAX || is_open {
             let (file, chunk) = (self.take_file(), std::mem::take(&mut self.gathered));
             let (shared, name) = (self.shared.clone(), self.name);
-            // Closing may block too: a network file system flushes then.
             let closed = self.shared.pool.start(move || {
                 let mut file = append(&shared, &name, file, &chunk)?;
-                file.close();
+                file.close().map_err(|e| store_error(&format!("writing {name}"), &e))?;
                 Ok(file)
             });
             self.state = State::Busy(closed);
-            self.settle().await?;
+            if let State::Busy(closed) = &mut self.state {
+                let settled = within(self.shared.sync_wait_max, closed).await;
+                self.take_settled(settled);
+            }
+            self.check()?;
         }
         self.gathered.shrink_to_fit();
         Ok(())

@@ -130,7 +130,13 @@ impl Registry {
         mut body: impl Body,
         options: &WriteOptions,
     ) -> Result<Linked, RegistryError> {
-        self.view.writable()?;
+        if let Err(refused) = self.view.writable() {
+            // The last body may be here already; the session waits for another try.
+            if let Ok(held) = self.sessions.hold(access, id) {
+                self.park(held).await?;
+            }
+            return Err(refused);
+        }
         if let Some(linked) = self.sessions.finished(access, id, digest) {
             return Ok(linked);
         }

@@ -80,6 +80,11 @@ async fn a_session_that_waits_for_its_next_request_holds_no_file_open_and_no_byt
     assert_eq!((files(), open()), (vec![200_000], 0), "after a chunk that was torn");
     let (digest, rest) = (Digest::sha256(&bytes), whole(&bytes.slice(200_000..)));
     registry.append_last(&push(), &id, None, Some(100_000), rest).await.unwrap();
+    world.us.node.cut_off(true);
+    let refused = registry.finish_upload(&push(), &id, &digest, None, None, pieces(Vec::new()), &write()).await;
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
+    assert_eq!((files(), open()), (vec![300_000], 0), "after a finish that was refused when all bytes were here");
+    world.us.node.cut_off(false);
     registry.finish_upload(&push(), &id, &digest, None, None, pieces(Vec::new()), &write()).await.unwrap();
     assert_eq!((files(), open()), (Vec::new(), 0), "after the end");
 }
