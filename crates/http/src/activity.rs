@@ -55,11 +55,20 @@ impl Activity {
 
     /// Waits until there has been no request for so long.
     pub(crate) async fn idle_for(&self, time: Duration) {
+        self.idle_after(None, time).await;
+    }
+
+    /// Waits until there has been no request for so long from now on.
+    pub(crate) async fn idle_from_now_for(&self, time: Duration) {
+        self.idle_after(Some(Instant::now()), time).await;
+    }
+
+    async fn idle_after(&self, from: Option<Instant>, time: Duration) {
         loop {
             let now = Instant::now();
             let due = {
                 let state = self.0.lock();
-                if state.requests == 0 { state.idle_since + time } else { now + time }
+                if state.requests == 0 { from.max(Some(state.idle_since)).unwrap_or(now) + time } else { now + time }
             };
             if due <= now {
                 return;
@@ -103,5 +112,25 @@ impl HttpBody for BusyBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_goodbye_is_counted_from_when_it_is_said() {
+        const TIME: Duration = Duration::from_millis(30);
+        let activity = Activity::new();
+        activity.idle_for(TIME).await;
+        let said = Instant::now();
+        activity.idle_from_now_for(TIME).await;
+        assert!(said.elapsed() >= TIME);
+        let busy = activity.begin();
+        let waiting = tokio::time::timeout(TIME * 5, activity.idle_from_now_for(TIME)).await;
+        assert!(waiting.is_err(), "a request that is under way is waited for");
+        drop(busy);
+        activity.idle_from_now_for(TIME).await;
     }
 }

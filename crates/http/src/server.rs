@@ -11,6 +11,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -69,6 +70,8 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Streams that a client may have opened and reset before they were accepted (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
+/// Most bytes that a socket takes beyond what the client's window lets go out, about (tcp(7), `TCP_NOTSENT_LOWAT`).
+const NOT_SENT_BYTES_MAX: u32 = 256 << 10;
 /// How often a quiet HTTP/2 connection is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a connection that was told to end may take for it, without a request.
@@ -144,6 +147,9 @@ impl Server {
     async fn speak(self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
         // Small answers must not wait for the client's delayed acknowledgement.
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        // Whether a client takes bytes is seen only when the socket takes some again; by default that is when a third
+        // of megabytes is gone, which a slow client needs minutes for.
+        SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX).map_err(|e| e.to_string())?;
         let sniffed = tokio::select! {
             sniffed = timeout(self.limits.header_read, sniff(stream)) => sniffed,
             () = self.shutdown.cancelled() => return Ok(()),
@@ -199,7 +205,7 @@ impl Server {
         tokio::select! {
             ended = connection.as_mut() => ended,
             // A client that does not say goodbye is not waited for.
-            () = activity.idle_for(GOODBYE) => Ok(()),
+            () = activity.idle_from_now_for(GOODBYE) => Ok(()),
         }
     }
 }
