@@ -19,6 +19,9 @@ use super::pool::FetchPool;
 use crate::keep::WrongDigest;
 use crate::source::{Block, Patience, Purpose, Transfer};
 
+/// How long a client that was parked may wait for another stream.
+const RESUME_WAIT: Duration = Duration::from_secs(600);
+
 /// Reads a range in order. The last block of a whole blob is held back until the digest is proved.
 pub(crate) struct DirectReader {
     pool: Arc<FetchPool>,
@@ -76,7 +79,9 @@ impl DirectReader {
     async fn receive(&mut self) -> Result<(Block, NodeId), FetchError> {
         loop {
             if self.pump.is_none() {
-                self.pump = Some(Pump::start(&self.pool, self.transfer()).await?);
+                // A client that has begun must not be cut because others came meanwhile: they stand behind it.
+                let wait = if self.contributors.is_empty() { self.pool.options.stream_wait } else { RESUME_WAIT };
+                self.pump = Some(Pump::start(&self.pool, self.transfer(), wait).await?);
             }
             let Some(pump) = &mut self.pump else { continue };
             match pump.blocks.recv().await {
@@ -115,8 +120,8 @@ struct Pump {
 
 impl Pump {
     /// Waits for a stream as long as is allowed.
-    async fn start(pool: &FetchPool, transfer: Transfer) -> Result<Self, FetchError> {
-        let permit = match timeout(pool.options.stream_wait, pool.direct.clone().acquire_owned()).await {
+    async fn start(pool: &FetchPool, transfer: Transfer, wait: Duration) -> Result<Self, FetchError> {
+        let permit = match timeout(wait, pool.direct.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(FetchError::Stopped),
             Err(_) => return Err(FetchError::NoStream(pool.sources.options.direct_streams_max)),
