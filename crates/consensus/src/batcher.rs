@@ -92,7 +92,10 @@ impl ProposeMany for Raft {
 #[derive(Clone, Debug)]
 pub(crate) struct Batcher {
     queue: mpsc::Sender<Pending>,
+    /// Room for what is queued and in flight.
     bytes: Arc<Semaphore>,
+    /// Room for what waits for room.
+    waiting: Arc<Semaphore>,
 }
 
 impl Batcher {
@@ -103,7 +106,8 @@ impl Batcher {
 
     fn with_room<P>(raft: P, stamper: Arc<Stamper>, bytes_max: usize) -> (Self, BatcherTask<P>) {
         let (queue, pending) = mpsc::channel(QUEUE_MAX);
-        let batcher = Self { queue, bytes: Arc::new(Semaphore::new(bytes_max)) };
+        let [bytes, waiting] = [bytes_max, bytes_max].map(|room| Arc::new(Semaphore::new(room)));
+        let batcher = Self { queue, bytes, waiting };
         (batcher, BatcherTask { raft, stamper, pending, in_flight: JoinSet::new() })
     }
 
@@ -126,10 +130,12 @@ impl Batcher {
         let now = Instant::now();
         let patience = now + deadline.saturating_duration_since(now) * 3 / 4;
         let too_busy = || Answer::refused_for_good("the leader has too much to do; try again later");
+        let Ok(place) = self.waiting.clone().try_acquire_many_owned(weight) else { return too_busy() };
         let Ok(Ok(bytes)) = tokio::time::timeout_at(patience, self.bytes.clone().acquire_many_owned(weight)).await
         else {
             return too_busy();
         };
+        drop(place);
         let (answer, answered) = oneshot::channel();
         let pending = Pending { entry, deadline, asker: Asker { answer, _bytes: bytes } };
         match tokio::time::timeout_at(patience, self.queue.send(pending)).await {

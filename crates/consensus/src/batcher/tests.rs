@@ -124,6 +124,29 @@ async fn what_does_not_fit_beside_what_is_in_flight_is_not_proposed() {
 }
 
 #[tokio::test]
+async fn what_waits_for_room_is_bounded_too() {
+    let (batcher, mut batches, cancel) = batcher();
+    let in_flight = [propose(&batcher, PATIENCE), propose(&batcher, PATIENCE)];
+    let mut held = proposed(&mut batches, 2).await;
+    let waiting = [propose(&batcher, PATIENCE), propose(&batcher, PATIENCE)];
+    while batcher.waiting.available_permits() > BODY {
+        tokio::task::yield_now().await;
+    }
+    let asked = Instant::now();
+    let refused = answer(propose(&batcher, PATIENCE)).await;
+    assert!(matches!(refused, Answer::Refused { is_final: true, .. }), "{refused:?}");
+    assert!(asked.elapsed() < PATIENCE / 2, "it is refused at once");
+    held.iter().for_each(refuse);
+    held = proposed(&mut batches, 2).await;
+    held.iter().for_each(refuse);
+    for asked in in_flight.into_iter().chain(waiting) {
+        answer(asked).await;
+    }
+    assert_eq!(batcher.waiting.available_permits(), 3 * BODY);
+    cancel.cancel();
+}
+
+#[tokio::test]
 async fn room_is_kept_for_what_is_in_flight_when_its_asker_has_gone() {
     let (batcher, mut batches, cancel) = batcher();
     let askers = [propose(&batcher, PATIENCE), propose(&batcher, PATIENCE)];

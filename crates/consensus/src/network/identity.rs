@@ -128,7 +128,12 @@ impl Callee {
             let why = format!("this is node {own}, the call is meant for node {to}; check the addresses of the peers");
             return Err(Status::failed_precondition(why));
         }
-        if text(call, TO_INCARNATION).is_none() || incarnation(call, TO_INCARNATION) == Some(self.fence.own()) {
+        let Some(meant) = text(call, TO_INCARNATION) else { return Ok(()) };
+        // What is no incarnation says nothing of this node's folder.
+        let Ok(meant) = meant.parse::<Incarnation>() else {
+            return Err(Status::invalid_argument(format!("{TO_INCARNATION} is no incarnation")));
+        };
+        if meant == self.fence.own() {
             return Ok(());
         }
         self.fence.close();
