@@ -90,10 +90,11 @@ impl NodeConfig {
 impl RaftSection {
     fn check(&self) -> Result<(), Problem> {
         let Self { heartbeat_ms, election_min_ms, election_max_ms } = *self;
-        if heartbeat_ms == 0 || election_min_ms < heartbeat_ms.saturating_mul(2) || election_max_ms <= election_min_ms {
+        if heartbeat_ms == 0 || election_min_ms <= heartbeat_ms.saturating_mul(2) || election_max_ms <= election_min_ms
+        {
             return Err(format!(
                 "[raft] heartbeat_ms = {heartbeat_ms}, election_min_ms = {election_min_ms}, election_max_ms = \
-                 {election_max_ms} would elect without end; election_min_ms must be at least twice heartbeat_ms, and \
+                 {election_max_ms} would elect without end; election_min_ms must be above twice heartbeat_ms, and \
                  election_max_ms above election_min_ms"
             ));
         }

@@ -13,11 +13,14 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigError> {
     let timing = &options.timing;
     let retention = &options.retention;
+    // A follower of openraft stands for election after the leader's lease, which is the longest election timeout, *and*
+    // an election timeout. Halves of ours make that twice the longest at most, which is ours again.
+    let [election_min, election_max] = [timing.election_min, timing.election_max].map(|timeout| ms(timeout / 2));
     let config = Config {
         cluster_name: options.cluster.to_string(),
         heartbeat_interval: ms(timing.heartbeat),
-        election_timeout_min: ms(timing.election_min),
-        election_timeout_max: ms(timing.election_max),
+        election_timeout_min: election_min,
+        election_timeout_max: election_max,
         install_snapshot_timeout: ms(SNAPSHOT_TIMEOUT),
         max_payload_entries: 1_024,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(retention.snapshot_every),
@@ -29,7 +32,7 @@ pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigE
         notification_channel_size: Some(8_192),
         backoff: "50ms 100ms 200ms ...1s".to_owned(),
         // The lease ends after one longest election timeout; another one lets the others elect before this node probes.
-        quorum_loss_probe_interval: Some(2 * ms(timing.election_max)),
+        quorum_loss_probe_interval: Some(2 * election_max),
         // A node that cannot win does not raise its term.
         enable_pre_vote: Some(true),
         // The state is not synced: a leader that restarts must learn from a quorum what is committed.
@@ -41,4 +44,34 @@ pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigE
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use atoll_types::{ClusterId, NodeId};
+
+    use super::*;
+    use crate::options::{Member, Timing};
+
+    /// What openraft makes of its settings is not documented but in its code (`UTime::is_expired`): lease and timeout.
+    #[test]
+    fn a_follower_stands_for_election_when_ours_say_so() {
+        for timing in [Timing::LOCAL, Timing::REGIONS] {
+            let member = Member {
+                node: NodeId(1),
+                name: "n-1".parse().unwrap(),
+                region: "east".parse().unwrap(),
+                grpc_address: String::new(),
+            };
+            let options =
+                GroupOptions { timing, ..GroupOptions::new(ClusterId::random(), 1, member, Arc::new(|_| {})) };
+            let config = raft_config(&options).unwrap();
+            let lease = config.election_timeout_max;
+            assert!(lease + config.election_timeout_min >= ms(timing.election_min));
+            assert!(lease + config.election_timeout_max <= ms(timing.election_max));
+            assert!(ms(timing.quorum_window()) >= ms(timing.election_max) + lease, "room for a second round");
+        }
+    }
 }
