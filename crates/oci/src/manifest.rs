@@ -198,7 +198,8 @@ fn media_type<'a>(object: &Object<'a>, given: Option<&'a str>, embedded: Option<
     if is_schema_1(media_type) {
         return Err(ManifestError::Schema1);
     }
-    let printable = media_type.bytes().all(|b| b.is_ascii_graphic());
+    // Parameters belong into the Content-Type alone: with them the same body would not match its own type (RFC 6838).
+    let printable = media_type.bytes().all(|b| b.is_ascii_graphic() && b != b';');
     if !printable || media_type.len() > MEDIA_TYPE_LENGTH_MAX || !media_type.contains('/') {
         return field("mediaType is not a media type");
     }
@@ -381,6 +382,13 @@ mod tests {
         assert_eq!(parse(&image(), Some(put)).unwrap().media_type, put);
         assert_eq!(parse(&image(), None).unwrap().media_type, OCI_MANIFEST);
         assert_eq!(parse(&with("mediaType", Value::Null), None).unwrap().media_type, OCI_MANIFEST);
+    }
+
+    /// It would be refused under the very type that it is served with.
+    #[test]
+    fn parameters_belong_into_the_content_type_alone() {
+        let error = parse(&with("mediaType", "application/x;y".into()), None).unwrap_err();
+        assert!(error.to_string().contains("not a media type"), "{error}");
     }
 
     #[test]
