@@ -2,6 +2,7 @@
 
 mod arrows;
 mod dev;
+mod fuzz;
 mod prerequisites;
 mod stages;
 mod tools;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask dev [ARGS]     a whole cluster on this machine: installs what is missing, builds, runs `atoll dev ARGS`
 cargo xtask test [ARGS]    all checks and tests; ARGS go to `cargo test`
+cargo xtask fuzz [TARGET..] [--seconds 600]
+                           the fuzz targets of fuzz/, each for a while; the corpus is kept and minimised
 cargo xtask check-deps     fails when a crate knows one that docs/architecture.md forbids";
 
 fn main() -> ExitCode {
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_ref().and_then(|c| c.to_str()) {
         Some("dev") => dev::run(&rest),
         Some("test") => stages::test(&rest),
+        Some("fuzz") => fuzz::run(&rest),
         Some("check-deps") => arrows::check(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -18,6 +18,10 @@ mod refusal;
 mod wire;
 
 pub use apply::apply;
+#[cfg(feature = "checks")]
+pub use apply::invariants::check as check_invariants;
+#[cfg(feature = "checks")]
+pub use keys::checks as raw_keys;
 
 pub use command::{
     BlobSource, Command, CopyItem, DropItem, Entry, Envelope, Expected, LinkItem, ManifestBody, ManifestReference,

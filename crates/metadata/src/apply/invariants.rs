@@ -1,5 +1,8 @@
 //! Everything that must hold of any state, recomputed from scratch and compared.
 
+// It ends by a panic, as an assertion does.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use atoll_types::{Digest, ObjectName, RegionId, RepositoryName, Revision, Tag};
@@ -36,8 +39,9 @@ fn all<K: Key>(kv: &MemoryKv) -> Vec<(K, K::Record)> {
     keys::page(kv, &[K::PREFIX], &[], usize::MAX).unwrap()
 }
 
-/// Panics unless every invariant holds.
-pub(in crate::apply) fn check(kv: &MemoryKv) {
+/// Panics, saying what is wrong, unless every invariant of the state holds.
+#[allow(unreachable_pub)] // the feature `checks` hands it out
+pub fn check(kv: &MemoryKv) {
     assert_eq!(kv.hash(), hash_of_all(kv).unwrap(), "the state hash is that of all pairs");
     let links = check_links(kv);
     let blobs = check_blobs(kv, &links);

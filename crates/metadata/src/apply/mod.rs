@@ -6,6 +6,8 @@
 mod copies;
 mod delete;
 mod idle;
+#[cfg(any(test, feature = "checks"))]
+pub(crate) mod invariants;
 mod job;
 mod lease;
 mod link;

@@ -36,6 +36,8 @@
 //! version byte and a prost message without maps. What has landed only grows.
 
 pub(crate) mod blob;
+#[cfg(feature = "checks")]
+pub mod checks;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 mod codec;

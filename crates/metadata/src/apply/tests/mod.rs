@@ -1,6 +1,5 @@
 //! Tests of apply: a small world to run commands in, the invariants recomputed from scratch, and the rules one by one.
 
-mod invariants;
 mod jobs;
 mod random;
 mod retries;
@@ -9,6 +8,7 @@ mod rules;
 use atoll_types::{ClusterId, Digest, NodeId, ObjectName, RegionId, RepositoryName, RequestId, Revision, StoreId, Tag};
 use bytes::Bytes;
 
+use super::invariants;
 use crate::{
     Applied, BlobSource, Command, Done, Entry, Envelope, Expected, ManifestBody, ManifestReference, MemoryKv, Outcome,
     Overlay, PutManifest, Rejection, TagUpdate, apply, read,
