@@ -25,10 +25,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["registry", "replication", "consensus"]),
     ("testkit", &["consensus", "replication", "http", "admin"]),
     ("atoll", &["consensus", "replication", "http", "admin"]),
+    ("bench", &[]),
     ("xtask", &[]),
 ];
 /// They stay pure, or know nothing of Atoll.
-const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "xtask"];
+const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "bench", "xtask"];
 /// What is kept behind one crate.
 const ONLY_IN: &[(&str, &str)] = &[("openraft", "consensus"), ("rocksdb", "storage")];
 

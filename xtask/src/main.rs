@@ -1,6 +1,7 @@
 //! `cargo xtask`: what is done from a checkout. Knows no other crate here, so that it is built in seconds.
 
 mod arrows;
+mod bench;
 mod dev;
 mod fuzz;
 mod prerequisites;
@@ -16,6 +17,7 @@ cargo xtask dev [ARGS]     a whole cluster on this machine: installs what is mis
 cargo xtask test [ARGS]    all checks and tests; ARGS go to `cargo test`
 cargo xtask fuzz [TARGET..] [--seconds 600]
                            the fuzz targets of fuzz/, each for a while; the corpus is kept and minimised
+cargo xtask bench [ARGS]   Atoll beside its peers under load: installs what is missing, builds with --release, measures
 cargo xtask check-deps     fails when a crate knows one that docs/architecture.md forbids";
 
 fn main() -> ExitCode {
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Some("dev") => dev::run(&rest),
         Some("test") => stages::test(&rest),
         Some("fuzz") => fuzz::run(&rest),
+        Some("bench") => bench::run(&rest),
         Some("check-deps") => arrows::check(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

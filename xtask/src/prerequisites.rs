@@ -42,10 +42,41 @@ const SKOPEO: Prerequisite = Prerequisite {
     brew: "skopeo",
 };
 
+const WRK: Prerequisite = Prerequisite {
+    what: "wrk, the load generator of the bench",
+    found: || on_path("wrk").is_some(),
+    debian: "wrk",
+    fedora: "wrk",
+    brew: "wrk",
+};
+const STRACE: Prerequisite = Prerequisite {
+    what: "strace, with which the bench counts syncs",
+    found: || on_path("strace").is_some(),
+    debian: "strace",
+    fedora: "strace",
+    brew: "strace",
+};
+const NGINX: Prerequisite = Prerequisite {
+    what: "nginx, the limit that the bench compares with",
+    found: || on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").is_file(),
+    debian: "nginx",
+    fedora: "nginx",
+    brew: "nginx",
+};
+const DOCKER_REGISTRY: Prerequisite = Prerequisite {
+    what: "Debian's docker-registry 2.8.2, a peer of the bench",
+    found: || on_path("docker-registry").is_some(),
+    debian: "docker-registry",
+    fedora: "docker-distribution",
+    brew: "docker-registry",
+};
+
 /// For building.
 pub(crate) const BUILD: &[Prerequisite] = &[CXX, LIBCLANG];
 /// For the tests, beyond what is built by Go.
 pub(crate) const TEST: &[Prerequisite] = &[CXX, LIBCLANG, SKOPEO];
+/// For the bench, beyond what is built by Go.
+pub(crate) const BENCH: &[Prerequisite] = &[CXX, LIBCLANG, WRK, STRACE, NGINX, DOCKER_REGISTRY];
 
 /// Sees to it that all are there.
 pub(crate) fn ensure(needed: &[Prerequisite]) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ fn all(arguments: &[OsString], times: &mut Vec<(&'static str, Duration)>) -> any
         times.push((name, start.elapsed()));
         outcome.context(name)
     };
-    stage("prerequisites", &|| prerequisites::ensure(prerequisites::TEST).and_then(|()| tools::ensure()))?;
+    stage("prerequisites", &|| prerequisites::ensure(prerequisites::TEST).and_then(|()| tools::ensure(tools::TEST)))?;
     stage("format", &|| workspace::succeed(&mut workspace::cargo(["fmt", "--all", "--check"])))?;
     stage("check-deps", &arrows::check)?;
     stage("clippy", &|| workspace::succeed(&mut workspace::cargo(CLIPPY)))?;

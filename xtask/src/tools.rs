@@ -1,5 +1,5 @@
-//! The Go programs that the tests drive: real clients, and the conformance suite. Each is pinned, and installed once
-//! into `target/tools/bin`.
+//! The Go programs that are driven: by the tests real clients and the conformance suite, by the bench a peer. Each is
+//! pinned, and installed once into `target/tools/bin`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,26 +9,30 @@ use anyhow::{Context, bail};
 use crate::workspace;
 
 /// (program, module, version).
-const TOOLS: &[(&str, &str, &str)] = &[
+type Tool = (&'static str, &'static str, &'static str);
+
+/// For the tests.
+pub(crate) const TEST: &[Tool] = &[
     ("conformance", "github.com/opencontainers/distribution-spec/conformance", "v0.0.0-20260831232431-97274622c111"),
     ("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
     ("oras", "oras.land/oras/cmd/oras", "v1.3.6"),
     ("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7"),
 ];
+/// For the bench.
+pub(crate) const BENCH: &[Tool] = &[("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2")];
 const GO_MIN: (u32, u32) = (1, 24);
 
 /// Where they are.
 pub(crate) fn folder() -> anyhow::Result<PathBuf> {
-    let target = workspace::binaries()?;
-    Ok(target.parent().unwrap_or(&target).join("tools/bin"))
+    Ok(workspace::target()?.join("tools/bin"))
 }
 
 /// Sees to it that all are there, in the pinned versions. A missing Go is a failure: a test that is skipped for want
 /// of its client proves nothing.
-pub(crate) fn ensure() -> anyhow::Result<()> {
+pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let folder = folder()?;
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for tool in TOOLS {
+    for tool in tools {
         if !is_installed(&folder, tool) {
             check_go()?;
             install(&folder, tool)?;
@@ -37,12 +41,12 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_installed(folder: &Path, (name, module, version): &(&str, &str, &str)) -> bool {
+fn is_installed(folder: &Path, (name, module, version): &Tool) -> bool {
     let stamp = std::fs::read_to_string(folder.join(format!("{name}.version"))).unwrap_or_default();
     stamp == format!("{module}@{version}") && folder.join(name).is_file()
 }
 
-fn install(folder: &Path, (name, module, version): &(&str, &str, &str)) -> anyhow::Result<()> {
+fn install(folder: &Path, (name, module, version): &Tool) -> anyhow::Result<()> {
     let path = format!("{module}@{version}");
     println!("installing {path}");
     // GOFLAGS of a vendoring project around this would get in the way of a module of its own.
@@ -55,7 +59,7 @@ fn install(folder: &Path, (name, module, version): &(&str, &str, &str)) -> anyho
 fn check_go() -> anyhow::Result<()> {
     let (major, minor) = GO_MIN;
     let advice = format!(
-        "the tests build real clients with Go {major}.{minor} or newer: install it (go.dev/dl) and put it on PATH"
+        "real clients and peers are built with Go {major}.{minor} or newer: install it (go.dev/dl) and put it on PATH"
     );
     let output = Command::new("go").args(["env", "GOVERSION"]).stdin(Stdio::null()).output();
     let Ok(output) = output else { bail!("go is not on PATH; {advice}") };

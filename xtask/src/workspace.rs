@@ -17,6 +17,12 @@ pub(crate) fn binaries() -> anyhow::Result<PathBuf> {
     Ok(this.parent().unwrap_or(Path::new(".")).to_owned())
 }
 
+/// The folder that all builds are below.
+pub(crate) fn target() -> anyhow::Result<PathBuf> {
+    let binaries = binaries()?;
+    Ok(binaries.parent().unwrap_or(&binaries).to_owned())
+}
+
 /// Cargo, in the workspace, as the one that started this.
 pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

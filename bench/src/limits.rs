@@ -1,0 +1,163 @@
+//! The limits that Atoll is to reach, each with its figure.
+
+use crate::results::{Measured, Results};
+use crate::scale::Scale;
+use crate::servers::Kind;
+
+/// A limit and what was measured of it.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) what: String,
+    pub(crate) bound: Bound,
+    /// None where it was not measured, or not rightly.
+    pub(crate) figure: Option<f64>,
+}
+
+/// What a figure must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Bound {
+    /// A ratio of rates.
+    AtLeast(f64),
+    /// A ratio of rates, small over large.
+    AtMost(f64),
+    /// Milliseconds.
+    BelowMs(f64),
+    /// Mebibytes.
+    BelowMib(f64),
+}
+
+impl Bound {
+    fn holds(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(bound) => figure >= bound,
+            Self::AtMost(bound) => figure <= bound,
+            Self::BelowMs(bound) | Self::BelowMib(bound) => figure < bound,
+        }
+    }
+
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::AtLeast(bound) => format!("at least {bound}"),
+            Self::AtMost(bound) => format!("at most {bound}"),
+            Self::BelowMs(bound) => format!("under {bound} ms"),
+            Self::BelowMib(bound) => format!("under {bound} MiB"),
+        }
+    }
+
+    pub(crate) fn figure_text(self, figure: f64) -> String {
+        match self {
+            Self::AtLeast(_) | Self::AtMost(_) => format!("{figure:.2}"),
+            Self::BelowMs(_) => format!("{figure:.1} ms"),
+            Self::BelowMib(_) => format!("{figure:.0} MiB"),
+        }
+    }
+}
+
+impl Verdict {
+    pub(crate) fn text(&self) -> &'static str {
+        match self.figure {
+            None => "not measured",
+            Some(figure) if self.bound.holds(figure) => "met",
+            Some(_) => "**not met**",
+        }
+    }
+}
+
+/// All limits, in the order in which they are demanded.
+pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
+    use Kind::{AtollOne, AtollThree, Distribution, Nginx};
+    let ratios = [
+        ("manifest GET by tag, over distribution", "manifest-tag", AtollOne, Distribution, 5.0),
+        ("manifest GET by tag, over nginx", "manifest-tag", AtollOne, Nginx, 0.5),
+        ("blob GET of 4 KiB, over distribution", "blob-4k", AtollOne, Distribution, 20.0),
+        ("blob GET of 1 MiB, over distribution", "blob-1m", AtollOne, Distribution, 1.5),
+        ("blob GET of 64 MiB, over nginx", "blob-64m", AtollOne, Nginx, 0.75),
+        ("push of 1 MiB, 4 at once, one region, over distribution", "push-1m-4", AtollOne, Distribution, 1.0),
+        ("push of 1 MiB, 32 at once, one region, over distribution", "push-1m-32", AtollOne, Distribution, 1.0),
+        ("push of 1 MiB, 4 at once, three regions, over distribution", "push-1m-4", AtollThree, Distribution, 0.7),
+        ("push of 1 MiB, 32 at once, three regions, over distribution", "push-1m-32", AtollThree, Distribution, 0.7),
+    ];
+    let ratio = |(what, row, ours, theirs, bound): (&str, &str, Kind, Kind, f64)| Verdict {
+        what: what.to_owned(),
+        bound: Bound::AtLeast(bound),
+        figure: ratio(results, row, ours, theirs),
+    };
+    let p99 = |what: &str, row: &str, bound| Verdict {
+        what: what.to_owned(),
+        bound: Bound::BelowMs(bound),
+        figure: results.measured(row, AtollThree).and_then(Measured::p99_ms).map(|f| f.median),
+    };
+    let mut all: Vec<Verdict> = ratios.into_iter().map(ratio).collect();
+    all.push(p99("new tag visible in the other regions, p99", "replicate-new-tag", 20.0));
+    all.push(p99("moved tag visible in the other regions, p99", "replicate-moved-tag", 20.0));
+    all.push(p99("blob of 1 MiB present in the other regions, p99", "replicate-blob-1m", 200.0));
+    all.extend(of_scale(results));
+    all.push(Verdict {
+        what: "peak memory while 16 clients push and pull 1 GiB".to_owned(),
+        bound: Bound::BelowMib(256.0),
+        figure: results.measured("memory-1g", AtollOne).and_then(Measured::peak_mib).map(|f| f.median),
+    });
+    all
+}
+
+/// How often one server's rate is another's.
+pub(crate) fn ratio(results: &Results, row: &str, ours: Kind, theirs: Kind) -> Option<f64> {
+    let rate = |kind| results.measured(row, kind).and_then(Measured::per_second).map(|figure| figure.median);
+    Some(rate(ours)? / rate(theirs)?).filter(|ratio| ratio.is_finite())
+}
+
+/// The size that counts, and the one that it is compared with.
+const LARGE_TAGS: u64 = 1_000_000;
+const LARGE_RECORDS: u64 = 2_000_000;
+
+fn of_scale(results: &Results) -> Vec<Verdict> {
+    let large =
+        results.scale.values().find(|scale| scale.size.tags >= LARGE_TAGS && scale.size.records >= LARGE_RECORDS);
+    let small = results.scale.values().min_by_key(|scale| scale.size.tags);
+    let slowdown = large.zip(small).and_then(|(large, small)| slowdown(large, small));
+    vec![
+        Verdict {
+            what: "pulls at 1,000 tags over those at 1,000,000, the slowest row".to_owned(),
+            bound: Bound::AtMost(1.1),
+            figure: slowdown,
+        },
+        Verdict {
+            what: "start to ready at that size".to_owned(),
+            bound: Bound::BelowMs(5000.0),
+            figure: large.map(|scale| scale.ready_ms.median),
+        },
+        Verdict {
+            what: "resident at that size".to_owned(),
+            bound: Bound::BelowMib(512.0),
+            figure: large.map(|scale| scale.resident_mib.median.max(scale.peak_mib)),
+        },
+    ]
+}
+
+/// How much slower the pull is that suffers most.
+fn slowdown(large: &Scale, small: &Scale) -> Option<f64> {
+    let rate = |scale: &Scale, pull: &str| scale.pulls.get(pull).and_then(Measured::per_second).map(|f| f.median);
+    let of = |pull: &String| Some(rate(small, pull)? / rate(large, pull)?);
+    large.pulls.keys().filter_map(of).reduce(f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::row;
+
+    #[test]
+    fn a_limit_is_met_not_met_or_not_measured() {
+        let mut results = Results::default();
+        let text = |results: &Results, what: &str| {
+            verdicts(results).iter().find(|v| v.what == what).map(Verdict::text).unwrap()
+        };
+        assert!(verdicts(&results).iter().all(|v| v.text() == "not measured"));
+        let rates = [(Kind::AtollOne, 60.0, 1.0), (Kind::Distribution, 10.0, 1.0), (Kind::Nginx, 150.0, 1.0)];
+        results.rows.insert("manifest-tag".into(), row(&rates));
+        results.rows.insert("replicate-new-tag".into(), row(&[(Kind::AtollThree, 1.0, 20.0)]));
+        assert_eq!(text(&results, "manifest GET by tag, over distribution"), "met");
+        assert_eq!(text(&results, "manifest GET by tag, over nginx"), "**not met**");
+        assert_eq!(text(&results, "new tag visible in the other regions, p99"), "**not met**");
+    }
+}
