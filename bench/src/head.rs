@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::content::MANIFEST_TYPE;
 use crate::latency::Latencies;
 
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -21,7 +22,7 @@ pub(crate) async fn run(
     time: Duration,
 ) -> anyhow::Result<(Latencies, Duration)> {
     let start = Instant::now();
-    let request = format!("HEAD {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let request = format!("HEAD {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {MANIFEST_TYPE}\r\n\r\n");
     let clients = (0..connections).map(|_| tokio::spawn(client(address, request.clone(), time)));
     let mut all = Latencies::new()?;
     for latencies in futures::future::try_join_all(clients).await? {

@@ -21,7 +21,10 @@ const WARM_UP_SECONDS: u64 = 1;
 
 /// Measures what was chosen; fails when a row is invalid.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let rows = args.rows();
+    let rows: Vec<&Row> = args.rows().into_iter().filter(|row| !kinds(args, row).is_empty()).collect();
+    if rows.is_empty() {
+        bail!("none of the chosen servers can be measured in any of the chosen rows");
+    }
     let bench = Bench::prepare(args, &rows)?;
     let mut results = Results::read(&args.out())?;
     let mut servers = BTreeMap::new();

@@ -15,7 +15,7 @@ const NONE: &str = "-";
 /// A row with all that was measured.
 pub(crate) fn row(row: &Row, result: &RowResult) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header([
         row.title,
         "per second",
@@ -59,7 +59,7 @@ fn cells(kind: Kind, measured: &Measured) -> Vec<String> {
 pub(crate) fn ratios(results: &Results, rows: &[&Row], kinds: &[Kind]) -> String {
     let peers: Vec<Kind> = kinds.iter().copied().filter(|kind| *kind != Kind::AtollOne).collect();
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     let over = peers.iter().map(|peer| format!("atoll-one over {peer}"));
     table.set_header(["row".to_owned(), "atoll-one".to_owned()].into_iter().chain(over));
     for row in rows {
@@ -78,7 +78,7 @@ pub(crate) fn ratio(results: &Results, row: &str, peer: Kind) -> String {
 /// All sizes.
 pub(crate) fn scale(results: &Results) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     let sizes: Vec<&Scale> = by_size(results);
     table.set_header(
         [String::new()].into_iter().chain(sizes.iter().map(|s| format!("{} tags", number(s.size.tags as f64, 0)))),
