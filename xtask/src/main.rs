@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod chaos;
 mod dev;
 mod fuzz;
 mod prerequisites;
@@ -18,6 +19,7 @@ cargo xtask test [ARGS]    all checks and tests; ARGS go to `cargo test`
 cargo xtask fuzz [TARGET..] [--seconds 600]
                            the fuzz targets of fuzz/, each for a while; the corpus is kept and minimised
 cargo xtask bench [ARGS]   Atoll beside its peers under load: installs what is missing, builds with --release, measures
+cargo xtask chaos RUN      real nodes under faults, and what must always hold; `chaos list` names the runs
 cargo xtask check-deps     fails when a crate knows one that docs/architecture.md forbids";
 
 fn main() -> ExitCode {
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Some("test") => stages::test(&rest),
         Some("fuzz") => fuzz::run(&rest),
         Some("bench") => bench::run(&rest),
+        Some("chaos") => chaos::run(&rest),
         Some("check-deps") => arrows::check(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -51,6 +51,8 @@ const WRK: Prerequisite = Prerequisite {
 };
 const STRACE: Prerequisite = Prerequisite {
     what: "strace, with which the bench counts syncs",
+const STRACE: Prerequisite = Prerequisite {
+    what: "strace, which makes fsync fail",
     found: || on_path("strace").is_some(),
     debian: "strace",
     fedora: "strace",
@@ -69,10 +71,18 @@ const DOCKER_REGISTRY: Prerequisite = Prerequisite {
     debian: "docker-registry",
     fedora: "docker-distribution",
     brew: "docker-registry",
+const FAKETIME: Prerequisite = Prerequisite {
+    what: "libfaketime, which makes clocks jump",
+    found: || on_path("faketime").is_some(),
+    debian: "faketime",
+    fedora: "libfaketime",
+    brew: "libfaketime",
 };
 
 /// For building.
 pub(crate) const BUILD: &[Prerequisite] = &[CXX, LIBCLANG];
+/// For chaos, beyond what is built.
+pub(crate) const CHAOS: &[Prerequisite] = &[CXX, LIBCLANG, STRACE, FAKETIME];
 /// For the tests, beyond what is built by Go.
 pub(crate) const TEST: &[Prerequisite] = &[CXX, LIBCLANG, SKOPEO];
 /// For the bench, beyond what is built by Go.

@@ -1,0 +1,66 @@
+//! I12: one leader in a term; equal state hashes at equal revisions on every node.
+
+use std::collections::BTreeMap;
+
+use crate::history::History;
+
+/// What nodes said of their lead, and the checks of their state. One that was never made proves nothing.
+pub(super) fn check(history: &History) -> Vec<String> {
+    let mut found: Vec<String> = two_leaders(history).collect();
+    if history.hashes.is_empty() {
+        found.push("nobody compared the state of the nodes".to_owned());
+    }
+    found.extend(
+        history
+            .hashes
+            .iter()
+            .filter(|h| !h.equal || differ(&h.nodes))
+            .map(|h| format!("the nodes differ: {:?} {}", h.nodes, h.failure.as_deref().unwrap_or_default())),
+    );
+    found
+}
+
+fn two_leaders(history: &History) -> impl Iterator<Item = String> {
+    let mut leaders: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for seen in &history.leaders {
+        let nodes = leaders.entry(seen.term).or_default();
+        if !nodes.contains(&seen.node) {
+            nodes.push(seen.node);
+        }
+    }
+    leaders.into_iter().filter(|(_, n)| n.len() > 1).map(|(term, nodes)| format!("in term {term} nodes {nodes:?} led"))
+}
+
+/// That the command calls them equal is not believed.
+fn differ(nodes: &[(String, Option<String>)]) -> bool {
+    nodes.windows(2).any(|pair| pair[0].1 != pair[1].1) || nodes.iter().any(|(_, hash)| hash.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{HashCheck, LeaderSeen};
+
+    fn history(hashes: [&str; 2], equal: bool) -> History {
+        let nodes = hashes.map(|h| ("n".to_owned(), Some(h.to_owned()))).into();
+        History { hashes: vec![HashCheck { nodes, equal, failure: None }], ..History::default() }
+    }
+
+    #[test]
+    fn states_that_differ_are_found_whatever_the_command_says() {
+        assert_eq!(check(&history(["a", "a"], true)).len(), 0);
+        assert_eq!(check(&history(["a", "b"], true)).len(), 1);
+        assert_eq!(check(&history(["a", "a"], false)).len(), 1);
+        assert_eq!(check(&History::default()).len(), 1);
+    }
+
+    #[test]
+    fn two_leaders_in_a_term_are_found() {
+        let seen = |node, term| LeaderSeen { node, at: 0, term };
+        let mut history = history(["a", "a"], true);
+        history.leaders = vec![seen(0, 1), seen(0, 1), seen(1, 2)];
+        assert_eq!(check(&history).len(), 0);
+        history.leaders.push(seen(2, 2));
+        assert_eq!(check(&history).len(), 1);
+    }
+}

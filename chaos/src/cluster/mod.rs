@@ -1,0 +1,233 @@
+//! A cluster of real processes, on ports and folders of its own, whose nodes reach each other over links.
+
+mod ask;
+pub(crate) mod disk;
+pub(crate) mod ports;
+mod process;
+pub(crate) mod spec;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use parking_lot::Mutex;
+
+pub(crate) use self::ask::{Desk, Lag};
+use self::process::Process;
+pub(crate) use self::spec::Timing;
+use self::spec::{Addresses, REGIONS};
+use crate::client::Client;
+use crate::link::{Links, Pids};
+use crate::wait::wait_for;
+
+/// How long a node may take to be ready after its start: far more than it takes, so that a busy machine fails nothing.
+pub(crate) const READY_WAIT: Duration = Duration::from_secs(60);
+/// Nodes in a cluster.
+pub(crate) const NODES: usize = REGIONS.len();
+
+/// A node that should be ready is not: not a failure of the harness.
+#[derive(Debug)]
+pub(crate) struct NotBack(pub(crate) String);
+
+impl std::fmt::Display for NotBack {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotBack {}
+
+/// How a cluster is to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The program under test.
+    pub(crate) binary: PathBuf,
+    pub(crate) timing: Timing,
+    /// Variables of every start; `{node}` in a value is the node's name.
+    pub(crate) environment: Vec<(String, String)>,
+    /// A disk of so many MiB for each node, in memory; needs root.
+    pub(crate) disk_mib: Option<u64>,
+}
+
+/// A cluster. Dropped, its processes are killed and its folders removed.
+pub(crate) struct Cluster {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) links: Links,
+    pub(crate) options: Options,
+    processes: Vec<Option<Process>>,
+    pids: Arc<Mutex<Pids>>,
+    disks: Vec<disk::Disk>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts all nodes and returns once each takes pushes.
+    pub(crate) fn start(options: Options) -> anyhow::Result<Self> {
+        let mut cluster = Self::prepare(options)?;
+        for node in 0..NODES {
+            cluster.start_node(node, &[])?;
+        }
+        cluster.wait_ready()?;
+        Ok(cluster)
+    }
+
+    fn prepare(options: Options) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("atoll-chaos-").tempdir().context("no temporary folder")?;
+        let links = Links::new(NODES)?;
+        let pids = Arc::new(Mutex::new(vec![None; NODES]));
+        let mut nodes = Vec::new();
+        for node in 0..NODES {
+            let listen = Addresses { http: ports::free()?, grpc: ports::free()?, admin: ports::free()? };
+            let http = links.open(node, listen.http, pids.clone())?;
+            let grpc = links.open(node, listen.grpc, pids.clone())?;
+            nodes.push(spec::spec(node, folder.path(), listen, Addresses { http, grpc, admin: listen.admin }));
+        }
+        let id = random_id();
+        let mut disks = Vec::new();
+        for (place, node) in nodes.iter().enumerate() {
+            std::fs::create_dir_all(node.disk()).context("cannot make the folder of a node")?;
+            if let Some(mib) = options.disk_mib {
+                disks.push(disk::Disk::mount(&node.disk(), mib)?);
+            }
+            std::fs::write(node.config(), spec::config(&nodes, place, &id, options.timing))
+                .context("cannot write a configuration")?;
+        }
+        let processes = (0..NODES).map(|_| None).collect();
+        let desk = Arc::new(Desk { binary: options.binary.clone(), nodes });
+        Ok(Self { desk, links, options, processes, pids, disks, _folder: folder })
+    }
+
+    /// Starts a node that does not run, with more variables for this start alone.
+    pub(crate) fn start_node(&mut self, node: usize, environment: &[(String, String)]) -> anyhow::Result<()> {
+        if self.processes[node].is_some() {
+            bail!("{} runs already", self.desk.nodes[node].name);
+        }
+        let spec = &self.desk.nodes[node];
+        let own = |(name, value): &(String, String)| (name.clone(), value.replace("{node}", &spec.name));
+        let mut all: Vec<_> = self.options.environment.iter().map(own).collect();
+        all.push(("ATOLL_FAILPOINTS_VISITS".to_owned(), spec.visits().display().to_string()));
+        all.extend_from_slice(environment);
+        let process = Process::start(&self.options.binary, spec, &all)?;
+        self.pids.lock()[node] = Some(process.pid());
+        self.processes[node] = Some(process);
+        Ok(())
+    }
+
+    /// Kills a node; nothing happens to one that has ended.
+    pub(crate) fn kill(&mut self, node: usize) -> anyhow::Result<()> {
+        self.pids.lock()[node] = None;
+        self.processes[node].take().map_or(Ok(()), Process::kill)
+    }
+
+    /// Ends a node in good order; how it ended.
+    pub(crate) fn terminate(&mut self, node: usize) -> anyhow::Result<ExitStatus> {
+        let process = self.processes[node].take().context("a node that does not run cannot be ended")?;
+        self.pids.lock()[node] = None;
+        process.terminate()
+    }
+
+    /// The exit code of a node that ended by itself (its signal as a negative number), `None` while it runs.
+    pub(crate) fn ended(&mut self, node: usize) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.processes[node].as_mut()?.ended()?;
+        self.processes[node] = None;
+        self.pids.lock()[node] = None;
+        Some(status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)))
+    }
+
+    /// Whether its process runs.
+    pub(crate) fn is_alive(&mut self, node: usize) -> bool {
+        self.processes[node].as_mut().is_some_and(Process::is_alive)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self, node: usize) -> Option<u32> {
+        self.processes[node].as_ref().map(Process::pid)
+    }
+
+    /// Numbers of all processes that run, shared with those who watch them.
+    pub(crate) fn pids(&self) -> Arc<Mutex<Pids>> {
+        self.pids.clone()
+    }
+
+    /// Stops a node's threads.
+    pub(crate) fn pause(&self, node: usize) -> anyhow::Result<()> {
+        self.processes[node].as_ref().context("a node that does not run cannot be paused")?.pause()
+    }
+
+    /// Lets a node go on.
+    pub(crate) fn resume(&self, node: usize) -> anyhow::Result<()> {
+        self.processes[node].as_ref().map_or(Ok(()), Process::resume)
+    }
+
+    /// The node that leads, as far as nodes say.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let running = (0..NODES).filter(|n| self.pid(*n).is_some());
+        running.into_iter().find(|n| self.desk.raft(*n).is_some_and(|s| s.leads))
+    }
+
+    /// A client of a node.
+    pub(crate) fn client(&self, node: usize) -> Client {
+        Client::new(node, self.desk.nodes[node].listen.http)
+    }
+
+    /// Waits until every node takes pushes.
+    pub(crate) fn wait_ready(&mut self) -> anyhow::Result<()> {
+        (0..NODES).try_for_each(|node| self.wait_node_ready(node))
+    }
+
+    /// Waits until a node takes pushes; one that ends instead is told with the end of its log.
+    pub(crate) fn wait_node_ready(&mut self, node: usize) -> anyhow::Result<()> {
+        let client = self.client(node);
+        let mut ended = None;
+        let ready = wait_for("the node takes pushes", READY_WAIT, || {
+            ended = self.ended(node);
+            (ended.is_some() || client.ready()).then_some(())
+        });
+        let name = &self.desk.nodes[node].name;
+        let why = match (ended, ready) {
+            (Some(code), _) => format!("{name} ended with {code} instead of being ready"),
+            (None, Err(error)) => format!("{name} is not ready: {error:#}"),
+            (None, Ok(())) => return Ok(()),
+        };
+        Err(NotBack(format!("{why}\n{}", self.log_tail(node))).into())
+    }
+
+    /// Free bytes of a node's small disk are taken, or given back.
+    pub(crate) fn disk(&mut self, node: usize) -> Option<&mut disk::Disk> {
+        self.disks.get_mut(node)
+    }
+
+    /// The end of a node's log.
+    pub(crate) fn log_tail(&self, node: usize) -> String {
+        const TAIL_BYTES: usize = 8 << 10;
+        let bytes = std::fs::read(self.desk.nodes[node].log()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned()
+    }
+
+    /// Copies logs and configurations to a folder that outlives the cluster.
+    pub(crate) fn keep_logs(&self, to: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+        for node in &self.desk.nodes {
+            for (from, what) in [(node.log(), "log"), (node.config(), "toml")] {
+                // One that was never started has no log.
+                let _ = std::fs::copy(from, to.join(format!("{}.{what}", node.name)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn random_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Before their disks are unmounted.
+        self.processes.clear();
+        self.disks.clear();
+    }
+}

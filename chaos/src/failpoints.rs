@@ -1,0 +1,147 @@
+//! Failpoints: enumerated from the sources, so that one that is never visited is found.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rand::RngExt as _;
+
+use crate::cluster::{Cluster, NODES};
+use crate::faults::{Fault, Fired, Scene};
+use crate::wait::wait_for;
+
+const MARK: &str = "failpoint!(\"";
+/// The crate that defines the macro.
+const OWN_CRATE: &str = "fault";
+/// How long a node may take to come by a failpoint that it is armed with.
+const VISIT_WAIT: Duration = Duration::from_secs(20);
+/// A node is killed at one of its first so many visits.
+const VISITS: u32 = 4;
+/// Failpoints of one round.
+const PER_ROUND: usize = 1;
+
+/// The failpoints of a checkout.
+pub(crate) struct Failpoints {
+    names: Vec<String>,
+    next: usize,
+    /// Those at which a node died.
+    killed_at: BTreeSet<String>,
+    visited: BTreeSet<String>,
+}
+
+impl Failpoints {
+    /// All that the sources name.
+    pub(crate) fn of(checkout: &Path) -> anyhow::Result<Self> {
+        let names = literals(&checkout.join("crates"), MARK)?;
+        if names.is_empty() {
+            bail!("{} names no failpoint: is it a checkout that has them?", checkout.display());
+        }
+        Ok(Self { names: names.into_iter().collect(), next: 0, killed_at: BTreeSet::new(), visited: BTreeSet::new() })
+    }
+
+    /// Rounds after which each was tried.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.names.len().div_ceil(PER_ROUND) as u32
+    }
+
+    /// Kills a node at the next failpoint, and starts it again.
+    pub(crate) fn fire(&mut self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+        let name = self.names[self.next % self.names.len()].clone();
+        self.next += 1;
+        let start = scene.world.recorder.now();
+        for node in 0..NODES {
+            // Some failpoints only a leader passes, or one that catches up: each node is tried until one dies.
+            if self.kill_at(scene, node, &name)? {
+                self.killed_at.insert(name.clone());
+                break;
+            }
+        }
+        self.collect(scene.cluster);
+        scene.fired.push(Fired { fault: Fault::Failpoint, start, end: scene.world.recorder.now() });
+        Ok(())
+    }
+
+    fn kill_at(&self, scene: &mut Scene<'_>, node: usize, name: &str) -> anyhow::Result<bool> {
+        scene.cluster.kill(node)?;
+        let visit = scene.random.random_range(1..=VISITS);
+        scene.cluster.start_node(node, &[("ATOLL_FAILPOINTS".to_owned(), format!("{name}=kill@{visit}"))])?;
+        let died = wait_for("a node dies at its failpoint", VISIT_WAIT, || scene.cluster.ended(node)).is_ok();
+        if !died {
+            scene.cluster.kill(node)?;
+        }
+        scene.cluster.start_node(node, &[])?;
+        scene.cluster.wait_node_ready(node)?;
+        Ok(died)
+    }
+
+    fn collect(&mut self, cluster: &Cluster) {
+        for node in &cluster.desk.nodes {
+            let visits = std::fs::read_to_string(node.visits()).unwrap_or_default();
+            self.visited.extend(visits.lines().map(str::to_owned));
+        }
+    }
+
+    /// What no node came by, or survived each time.
+    pub(crate) fn never_visited(&self) -> Vec<String> {
+        let told =
+            self.names.iter().filter_map(|name| match (self.visited.contains(name), self.killed_at.contains(name)) {
+                (false, _) => Some(format!("failpoint {name} was never visited")),
+                (true, false) => Some(format!("no node died at failpoint {name}")),
+                (true, true) => None,
+            });
+        told.collect()
+    }
+}
+
+/// The names after a mark, up to the next quote, in all Rust sources below a folder.
+pub(crate) fn literals(folder: &Path, mark: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for file in sources(folder)? {
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let found = text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| l.split(mark).skip(1));
+        names.extend(found.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name.to_owned()));
+    }
+    Ok(names)
+}
+
+fn sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?.flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.ends_with(OWN_CRATE) {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failpoints_are_found_in_the_sources() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("crates/storage/src");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::create_dir_all(folder.path().join("crates/fault/src")).unwrap();
+        std::fs::write(
+            source.join("a.rs"),
+            "fn f() {\n    failpoint!(\"log.sync.before\");\n    // failpoint!(\"no\")\n}\n",
+        )
+        .unwrap();
+        std::fs::write(folder.path().join("crates/fault/src/lib.rs"), "failpoint!(\"own\")").unwrap();
+        let mut failpoints = Failpoints::of(folder.path()).unwrap();
+        assert_eq!(failpoints.names, ["log.sync.before"]);
+        assert_eq!(failpoints.never_visited().len(), 1);
+        failpoints.visited.insert("log.sync.before".into());
+        assert_eq!(failpoints.never_visited(), ["no node died at failpoint log.sync.before"]);
+        failpoints.killed_at.insert("log.sync.before".into());
+        assert!(failpoints.never_visited().is_empty());
+        std::fs::write(source.join("a.rs"), "").unwrap();
+        assert!(Failpoints::of(folder.path()).is_err(), "a run without failpoints proves nothing");
+    }
+}

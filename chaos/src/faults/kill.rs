@@ -1,0 +1,37 @@
+//! kill -9, and an end in good order.
+
+use super::Scene;
+use crate::cluster::NODES;
+
+pub(super) fn one(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let node = scene.node();
+    kill(scene, node)
+}
+
+pub(super) fn leader(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let node = scene.leader();
+    kill(scene, node)
+}
+
+fn kill(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
+    scene.cluster.kill(node)?;
+    scene.last(0, 2_500);
+    scene.cluster.start_node(node, &[])?;
+    scene.cluster.wait_node_ready(node)
+}
+
+pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    (0..NODES).try_for_each(|node| scene.cluster.kill(node))?;
+    (0..NODES).try_for_each(|node| scene.cluster.start_node(node, &[]))?;
+    scene.cluster.wait_ready()
+}
+
+pub(super) fn restart(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let node = scene.node();
+    let status = scene.cluster.terminate(node)?;
+    if !status.success() {
+        scene.found.push(("I14", format!("node {node} was asked to end and did so with {status}")));
+    }
+    scene.cluster.start_node(node, &[])?;
+    scene.cluster.wait_node_ready(node)
+}

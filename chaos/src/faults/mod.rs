@@ -1,0 +1,176 @@
+//! Faults, a file for each kind. A fault begins, lasts, and is healed within one call, and is counted against every
+//! operation that was under way meanwhile.
+
+pub(crate) mod clock;
+mod cut;
+mod damage;
+mod disk_full;
+mod fsync;
+mod kill;
+mod pause;
+mod reset;
+mod slow;
+mod wipe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use crate::cluster::{Cluster, NODES};
+use crate::history::Micros;
+use crate::workload::World;
+
+/// A fault that fired.
+#[derive(Clone, Debug)]
+pub(crate) struct Fired {
+    pub(crate) fault: Fault,
+    pub(crate) start: Micros,
+    pub(crate) end: Micros,
+}
+
+/// What can be done to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Fault {
+    /// A node is killed at any moment, and started again.
+    Kill,
+    /// The node that leads is killed.
+    KillLeader,
+    /// All nodes are killed at once.
+    KillAll,
+    /// A node is ended in good order, and started again.
+    Restart,
+    /// A node is stopped for 1 to 8 s.
+    Pause,
+    /// A node is stopped for 20 to 60 s.
+    LongPause,
+    /// The leader is stopped for longer than an election takes.
+    PauseLeader,
+    /// A node is cut off from all others, until it knows.
+    CutOff,
+    /// Nothing that a node sends arrives; it hears all.
+    CutOneWay,
+    /// Two nodes do not reach each other, and both reach the third.
+    Bridge,
+    /// A node is cut off and healed several times in a second or two.
+    Flapping,
+    /// All links are as long as between continents, with jitter.
+    Far,
+    /// The links of a node have 64 kbit/s to 10 Mbit/s.
+    Slow,
+    /// Connections between nodes are reset in the midst of what they carry.
+    Reset,
+    /// A node's disk is full.
+    DiskFull,
+    /// One fsync of a node fails.
+    FsyncOnce,
+    /// Every fsync of a node fails.
+    FsyncForGood,
+    /// Bits of a stopped node's blobs are flipped, or the files cut short.
+    DamagedBlobs,
+    /// Bits of a stopped node's log are flipped, or a file cut short.
+    DamagedLog,
+    /// Likewise its state.
+    DamagedState,
+    /// A node's data folder is lost.
+    Wiped,
+    /// A node's clock jumps by up to an hour, forth or back.
+    ClockJump,
+    /// A node dies at a failpoint.
+    Failpoint,
+}
+
+impl Fault {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::KillLeader => "kill-leader",
+            Self::KillAll => "kill-all",
+            Self::Restart => "restart",
+            Self::Pause => "pause",
+            Self::LongPause => "long-pause",
+            Self::PauseLeader => "pause-leader",
+            Self::CutOff => "cut-off",
+            Self::CutOneWay => "cut-one-way",
+            Self::Bridge => "bridge",
+            Self::Flapping => "flapping",
+            Self::Far => "far",
+            Self::Slow => "slow",
+            Self::Reset => "reset",
+            Self::DiskFull => "disk-full",
+            Self::FsyncOnce => "fsync-once",
+            Self::FsyncForGood => "fsync-for-good",
+            Self::DamagedBlobs => "damaged-blobs",
+            Self::DamagedLog => "damaged-log",
+            Self::DamagedState => "damaged-state",
+            Self::Wiped => "wiped",
+            Self::ClockJump => "clock-jump",
+            Self::Failpoint => "failpoint",
+        }
+    }
+}
+
+/// What a fault is done with.
+pub(crate) struct Scene<'a> {
+    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) world: &'a Arc<World>,
+    pub(crate) random: &'a mut StdRng,
+    pub(crate) fired: &'a mut Vec<Fired>,
+    /// What was seen that no checker of the history sees: told at once, as a violation.
+    pub(crate) found: &'a mut Vec<(&'static str, String)>,
+}
+
+impl Scene<'_> {
+    /// Does it, and returns when it is healed.
+    ///
+    /// # Errors
+    /// When the harness fails, or the node does not come back.
+    pub(crate) fn fire(&mut self, fault: Fault) -> anyhow::Result<()> {
+        let start = self.world.recorder.now();
+        match fault {
+            Fault::Kill => kill::one(self),
+            Fault::KillLeader => kill::leader(self),
+            Fault::KillAll => kill::all(self),
+            Fault::Restart => kill::restart(self),
+            Fault::Pause => pause::short(self),
+            Fault::LongPause => pause::long(self),
+            Fault::PauseLeader => pause::leader(self),
+            Fault::CutOff => cut::off(self),
+            Fault::CutOneWay => cut::one_way(self),
+            Fault::Bridge => cut::bridge(self),
+            Fault::Flapping => cut::flapping(self),
+            Fault::Far => slow::far(self),
+            Fault::Slow => slow::slow(self),
+            Fault::Reset => reset::in_mid_stream(self),
+            Fault::DiskFull => disk_full::fill(self),
+            Fault::FsyncOnce => fsync::once(self),
+            Fault::FsyncForGood => fsync::for_good(self),
+            Fault::DamagedBlobs => damage::blobs(self),
+            Fault::DamagedLog => damage::log(self),
+            Fault::DamagedState => damage::state(self),
+            Fault::Wiped => wipe::wipe(self),
+            Fault::ClockJump => clock::jump(self),
+            // It is armed at a start, and the run itself waits for it.
+            Fault::Failpoint => Ok(()),
+        }?;
+        let end = self.world.recorder.now();
+        self.fired.push(Fired { fault, start, end });
+        Ok(())
+    }
+
+    /// Any node.
+    fn node(&mut self) -> usize {
+        self.random.random_range(0..NODES)
+    }
+
+    /// The node that leads, or any when nobody is known to.
+    fn leader(&mut self) -> usize {
+        self.cluster.leader().unwrap_or_else(|| self.node())
+    }
+
+    /// Lets the faulty time go on: this long it lasts, which is what is wanted, not something that is waited for.
+    fn last(&mut self, from_ms: u64, to_ms: u64) {
+        std::thread::sleep(Duration::from_millis(self.random.random_range(from_ms..=to_ms)));
+    }
+}

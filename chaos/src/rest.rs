@@ -1,0 +1,219 @@
+//! What is looked at once the last fault is healed: that the cluster heals, and then that all is there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use crate::client::Client;
+use crate::cluster::{Cluster, NODES};
+use crate::content::{Blob, Image};
+use crate::history::{
+    Brought, HashCheck, Healing, Outcome, Pushed, Recorder, Span, StoresAtRest, TagAction, TagAnswer, What,
+};
+use crate::stores::Stores;
+use crate::workload::{BlobRead, Known, World, brought};
+
+/// How long a cluster may take to heal.
+const HEALING_MAX: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Readers of the audit.
+const READERS: usize = 4;
+
+/// Waits until the cluster is healed, and writes down how long that took and what was missing.
+pub(crate) fn heal(cluster: &mut Cluster, recorder: &Recorder) {
+    let start = Instant::now();
+    let healing = loop {
+        let missing = missing(cluster);
+        if missing.is_empty() {
+            break Healing { took: Some(start.elapsed()), missing };
+        }
+        if start.elapsed() > HEALING_MAX {
+            break Healing { took: None, missing };
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    };
+    recorder.add(|h| h.healing = Some(healing));
+}
+
+/// What is not yet as it must be.
+fn missing(cluster: &mut Cluster) -> Vec<String> {
+    let mut missing = Vec::new();
+    for node in 0..NODES {
+        if !cluster.is_alive(node) {
+            missing.push(format!("{} does not run\n{}", cluster.desk.nodes[node].name, cluster.log_tail(node)));
+        } else if !cluster.client(node).ready() {
+            missing.push(format!("{} takes no pushes", cluster.desk.nodes[node].name));
+        }
+    }
+    if !missing.is_empty() {
+        return missing;
+    }
+    let leaders: Vec<usize> = (0..NODES).filter(|n| cluster.desk.raft(*n).is_some_and(|s| s.leads)).collect();
+    if leaders.len() != 1 {
+        missing.push(format!("these lead: {leaders:?}"));
+    }
+    for node in 0..NODES {
+        match cluster.desk.lag(node) {
+            Ok((_, regions)) => missing.extend(
+                regions
+                    .iter()
+                    .filter(|r| r.blobs != Some(0))
+                    .map(|r| format!("node {node} says that {} lacks {:?} blobs", r.region, r.blobs)),
+            ),
+            Err(error) => missing.push(format!("{error:#}")),
+        }
+    }
+    if let Err(error) = cluster.desk.ask(0, &["cluster", "check"]) {
+        missing.push(format!("{error:#}"));
+    }
+    if missing.is_empty() {
+        missing.extend(fresh_push(cluster).err().map(|e| format!("{e:#}")));
+    }
+    missing
+}
+
+/// A push at one node pulls at all.
+fn fresh_push(cluster: &Cluster) -> anyhow::Result<()> {
+    let node = rand::random_range(0..NODES);
+    let image = Image::new(rand::random(), vec![Blob::new(rand::random(), 5_000)], None);
+    let at = cluster.client(node);
+    let mut replies: Vec<_> = image.blobs.iter().map(|b| at.push_blob("healed/fresh", &b.content())).collect();
+    let path = format!("/v2/healed/fresh/manifests/{}", image.digest);
+    replies.push(at.call("PUT", &path, &[("content-type", crate::content::MANIFEST)], &image.manifest));
+    if let Some(refused) = replies.iter().find(|r| r.outcome_of_write() != Outcome::Ok) {
+        bail!("a fresh push at node {node} got {} {}", refused.status(), refused.text());
+    }
+    for reader in (0..NODES).map(|n| cluster.client(n)) {
+        pulls(&reader, &path, &image.manifest)?;
+        for blob in &image.blobs {
+            pulls(&reader, &format!("/v2/healed/fresh/blobs/{}", blob.digest), &blob.content())?;
+        }
+    }
+    Ok(())
+}
+
+fn pulls(reader: &Client, path: &str, right: &[u8]) -> anyhow::Result<()> {
+    let reply = reader.get(path, &[]);
+    if brought(&reply, || right.to_vec()) != Brought::Right {
+        bail!("a fresh push does not pull at node {}: {path}: {} {}", reader.node, reply.status(), reply.text());
+    }
+    Ok(())
+}
+
+/// What earlier rounds leave to be looked at again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    images: Vec<Known>,
+}
+
+impl Ledger {
+    /// Takes over what a round pushed and did not delete.
+    pub(crate) fn add(&mut self, world: &World) {
+        self.images.extend(world.known());
+    }
+
+    /// Some of it, evenly spread.
+    fn sample(&self, most: usize) -> impl Iterator<Item = &Known> {
+        self.images.iter().step_by(self.images.len().div_ceil(most.max(1)).max(1))
+    }
+
+    /// Its pushes, as if they had been made in this history.
+    fn pushes(known: &Known) -> impl Iterator<Item = Pushed> + '_ {
+        let pushed = |what, digest: String, bytes: u64, blobs| Pushed {
+            what,
+            repository: known.repository.clone(),
+            digest,
+            bytes,
+            blobs,
+            span: Span { node: 0, start: 0, end: 0 },
+            outcome: Outcome::Ok,
+            status: 201,
+            revision: Some(known.revision),
+        };
+        let blobs: Vec<String> = known.image.blobs.iter().map(|b| b.digest.to_string()).collect();
+        let manifest = pushed(What::Manifest, known.image.digest.to_string(), 0, blobs);
+        let each =
+            known.image.blobs.iter().map(move |b| pushed(What::Blob, b.digest.to_string(), b.bytes as u64, Vec::new()));
+        each.chain([manifest])
+    }
+}
+
+/// Reads all that was acknowledged, and what was deleted, at every node; and looks into the stores.
+pub(crate) fn audit(cluster: &Cluster, world: &Arc<World>, ledger: &Ledger, again: usize) {
+    for old in ledger.sample(again) {
+        world.recorder.add(|h| h.pushed.extend(Ledger::pushes(old)));
+    }
+    let due: Vec<Known> = world.known().into_iter().chain(world.taken()).chain(ledger.sample(again).cloned()).collect();
+    let share = due.len().div_ceil(READERS).max(1);
+    std::thread::scope(|scope| {
+        for part in due.chunks(share) {
+            scope.spawn(move || part.iter().for_each(|known| read_everywhere(world, known)));
+        }
+    });
+    read_tags(world);
+    look_into_stores(cluster, &world.recorder);
+    compare_states(cluster, &world.recorder);
+}
+
+fn read_everywhere(world: &World, known: &Known) {
+    let manifest = known.image.digest.to_string();
+    for node in 0..world.clients.len() {
+        let there = world.read_manifest(node, &known.repository, &known.image, None, true);
+        for blob in &known.image.blobs {
+            let of_manifest = (there == Brought::Right).then_some(manifest.as_str());
+            world.read_blob(node, &BlobRead { of_manifest, at_rest: true, ..BlobRead::whole(&known.repository, blob) });
+        }
+    }
+}
+
+/// Where all tags point in the end, at every node: the histories of the tags must explain it.
+fn read_tags(world: &World) {
+    let mut tags: Vec<(String, String)> = world.recorder.look(|h| {
+        let real = h.tags.iter().filter(|t| !t.repository.contains('@'));
+        real.map(|t| (t.repository.clone(), t.tag.clone())).collect()
+    });
+    tags.sort_unstable();
+    tags.dedup();
+    for (repository, tag) in tags {
+        for client in &world.clients {
+            read_tag(world, client, &repository, &tag);
+        }
+    }
+}
+
+fn read_tag(world: &World, client: &Client, repository: &str, tag: &str) {
+    let start = world.recorder.now();
+    let path = format!("/v2/{repository}/manifests/{tag}");
+    let reply = client.call("HEAD", &path, &[("atoll-consistency", "linearizable")], b"");
+    let answer = match reply.status() {
+        200 => TagAnswer::Points { digest: reply.header("docker-content-digest").to_owned() },
+        404 => TagAnswer::Absent,
+        _ => TagAnswer::Unknown,
+    };
+    let span = Span { node: client.node, start, end: world.recorder.now() };
+    world.tag_done(repository, tag, span, TagAction::Read, answer, None, Some(0));
+}
+
+fn look_into_stores(cluster: &Cluster, recorder: &Recorder) {
+    let mut stores = Stores::default();
+    let lag = (0..NODES).map(|node| cluster.desk.lag(node).map(|(_, regions)| regions).unwrap_or_default()).collect();
+    let seen: Vec<_> = cluster.desk.nodes.iter().map(|node| stores.read(node)).collect();
+    let (digests, broken) = seen.into_iter().map(|s| (s.digests, s.broken)).unzip();
+    recorder.add(|h| h.at_rest = Some(StoresAtRest { digests, broken, lag }));
+}
+
+fn compare_states(cluster: &Cluster, recorder: &Recorder) {
+    let check = match cluster.desk.ask(0, &["cluster", "check", "--deep"]) {
+        Ok(answer) => {
+            let nodes = answer["nodes"].as_array().into_iter().flatten();
+            let hash = |n: &serde_json::Value| {
+                let text = |field: &str| n[field].as_str().map(str::to_owned);
+                (text("name").unwrap_or_default(), text("state_hash"))
+            };
+            HashCheck { nodes: nodes.map(hash).collect(), equal: answer["equal"] == true, failure: None }
+        }
+        Err(error) => HashCheck { nodes: Vec::new(), equal: false, failure: Some(format!("{error:#}")) },
+    };
+    recorder.add(|h| h.hashes.push(check));
+}

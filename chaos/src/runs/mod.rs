@@ -1,0 +1,122 @@
+//! The runs: which faults each fires, how often, on what kind of cluster; and how one goes.
+
+mod plan;
+mod report;
+mod round;
+mod whole;
+
+use crate::cluster::Timing;
+use crate::faults::Fault;
+
+pub(crate) use whole::{Request, Verdict, run};
+
+/// A fault of a run's plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub(crate) fault: Fault,
+    /// How often in a round.
+    pub(crate) times: u32,
+    /// In every so manieth round, beginning with the first.
+    pub(crate) every: u32,
+}
+
+const fn each(fault: Fault) -> Planned {
+    Planned { fault, times: 1, every: 1 }
+}
+
+const fn twice(fault: Fault) -> Planned {
+    Planned { fault, times: 2, every: 1 }
+}
+
+const fn seldom(fault: Fault, every: u32) -> Planned {
+    Planned { fault, times: 1, every }
+}
+
+/// A run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) plan: &'static [Planned],
+    pub(crate) timing: Timing,
+    /// A disk of so many MiB for each node.
+    pub(crate) disk_mib: Option<u64>,
+    /// Nodes have a clock that can jump.
+    pub(crate) clock: bool,
+    /// Nodes are killed at failpoints, which the sources name.
+    pub(crate) failpoints: bool,
+    /// Every node begins anew in each round.
+    pub(crate) fresh: bool,
+}
+
+const fn of(name: &'static str, about: &'static str, plan: &'static [Planned]) -> Run {
+    Run { name, about, plan, timing: Timing::NEAR, disk_mib: None, clock: false, failpoints: false, fresh: false }
+}
+
+/// All runs.
+pub(crate) const RUNS: [Run; 13] = [
+    of(
+        "kill",
+        "kill -9 of any node, of the leader, and of all at once",
+        &[each(Fault::Kill), each(Fault::KillLeader), seldom(Fault::KillAll, 3)],
+    ),
+    Run {
+        failpoints: true,
+        ..of(
+            "failpoints",
+            "a node dies at each failpoint, before and after each durable step",
+            &[each(Fault::Failpoint)],
+        )
+    },
+    of(
+        "pause",
+        "SIGSTOP for 1 to 60 s, of any node and of the leader",
+        &[each(Fault::Pause), each(Fault::PauseLeader), seldom(Fault::LongPause, 4)],
+    ),
+    of(
+        "partition",
+        "a node cut off wholly or one way, a bridge, flapping",
+        &[each(Fault::CutOff), each(Fault::CutOneWay), each(Fault::Bridge), each(Fault::Flapping)],
+    ),
+    Run {
+        timing: Timing::FAR,
+        ..of("wan", "links of 20 to 300 ms, and of 64 kbit/s to 10 Mbit/s", &[each(Fault::Far), twice(Fault::Slow)])
+    },
+    of("reset", "connections reset in the midst of what they carry", &[twice(Fault::Reset)]),
+    Run { disk_mib: Some(160), fresh: true, ..of("disk-full", "a node's disk is full", &[twice(Fault::DiskFull)]) },
+    of("fsync", "fsync fails, once and for good", &[each(Fault::FsyncOnce), each(Fault::FsyncForGood)]),
+    Run {
+        fresh: true,
+        ..of(
+            "damage",
+            "bits flipped and files cut short: blobs, log, state",
+            &[each(Fault::DamagedLog), each(Fault::DamagedState), each(Fault::DamagedBlobs)],
+        )
+    },
+    of("wiped", "a data folder is lost, and found again", &[each(Fault::Wiped)]),
+    Run { clock: true, ..of("clock", "a node's wall clock jumps by up to an hour", &[twice(Fault::ClockJump)]) },
+    of(
+        "churn",
+        "leaders come and go, nodes are restarted",
+        &[twice(Fault::KillLeader), twice(Fault::PauseLeader), each(Fault::Restart)],
+    ),
+    of(
+        "mixed",
+        "one of each, in any order",
+        &[
+            each(Fault::Kill),
+            each(Fault::Pause),
+            each(Fault::CutOff),
+            each(Fault::CutOneWay),
+            each(Fault::Reset),
+            each(Fault::Slow),
+            each(Fault::FsyncForGood),
+            seldom(Fault::KillAll, 2),
+        ],
+    ),
+];
+
+/// The run of a name.
+pub(crate) fn find(name: &str) -> Option<&'static Run> {
+    RUNS.iter().find(|run| run.name == name)
+}

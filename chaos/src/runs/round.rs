@@ -1,0 +1,131 @@
+//! One round: clients at work, faults among them, healing, and a look at everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::Run;
+use crate::checkers::{Violation, check};
+use crate::cluster::{Cluster, NODES, NotBack};
+use crate::failpoints::Failpoints;
+use crate::faults::{Fault, Fired, Scene};
+use crate::history::{History, Outcome, Recorder};
+use crate::rest::{self, Ledger};
+use crate::wait::wait_for;
+use crate::watch::Watch;
+use crate::workload::{Workload, World};
+
+/// Acknowledged operations before the first fault, and after the last.
+const WARM_UP: usize = 30;
+/// How long they may take.
+const WARM_UP_WAIT: Duration = Duration::from_secs(60);
+/// Images of earlier rounds that are read again.
+const AGAIN: usize = 60;
+
+/// What a round needs.
+pub(super) struct Round<'a> {
+    pub(super) run: &'a Run,
+    pub(super) number: u32,
+    pub(super) seed: u64,
+    pub(super) clients: usize,
+    pub(super) random: &'a mut StdRng,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) failpoints: Option<&'a mut Failpoints>,
+    /// All of what earlier rounds left is read again.
+    pub(super) last: bool,
+}
+
+/// What came of it.
+pub(super) struct Outcomes {
+    pub(super) history: History,
+    pub(super) fired: Vec<Fired>,
+    pub(super) violations: Vec<Violation>,
+}
+
+impl Round<'_> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the harness fails. A node that does not come back is a violation.
+    pub(super) fn run(mut self, cluster: &mut Cluster) -> anyhow::Result<Outcomes> {
+        let recorder = Arc::new(Recorder::new());
+        let clients = (0..NODES).map(|n| cluster.client(n)).collect();
+        let world = Arc::new(World::new(recorder.clone(), clients, self.number, self.seed));
+        let watch = Watch::start(cluster.desk.clone(), cluster.pids(), recorder.clone());
+        let workload = Workload::start(&world, self.clients, self.seed ^ (u64::from(self.number) << 20));
+        let (mut fired, mut found) = (Vec::new(), Vec::new());
+        let faults = self.faults(cluster, &world, &mut fired, &mut found);
+        cluster.links.heal();
+        workload.stop();
+        watch.stop();
+        let back = tell_apart(faults, &mut found)?;
+        rest::heal(cluster, &recorder);
+        let healed = recorder.look(|h| h.healing.as_ref().is_some_and(|h| h.took.is_some()));
+        if back && healed {
+            let again = if self.last { usize::MAX } else { AGAIN };
+            rest::audit(cluster, &world, self.ledger, again);
+        }
+        self.ledger.add(&world);
+        let history = recorder.finish();
+        let mut violations: Vec<Violation> = check(&history);
+        if !(back && healed) {
+            // Nobody looked at what cannot be reached.
+            violations.retain(|v| {
+                v.what != "nobody compared the state of the nodes" && v.what != "nobody looked into the stores"
+            });
+        }
+        violations.extend(found.into_iter().map(|(invariant, what)| Violation { invariant, what }));
+        Ok(Outcomes { history, fired, violations })
+    }
+
+    fn faults(
+        &mut self,
+        cluster: &mut Cluster,
+        world: &Arc<World>,
+        fired: &mut Vec<Fired>,
+        found: &mut Vec<(&'static str, String)>,
+    ) -> anyhow::Result<()> {
+        warm_up(&world.recorder)?;
+        for fault in self.due() {
+            let (cluster, fired, found) = (&mut *cluster, &mut *fired, &mut *found);
+            let mut scene = Scene { cluster, world, random: self.random, fired, found };
+            match (&mut self.failpoints, fault) {
+                (Some(failpoints), Fault::Failpoint) => failpoints.fire(&mut scene)?,
+                _ => scene.fire(fault)?,
+            }
+        }
+        warm_up(&world.recorder)
+    }
+
+    /// The faults of this round in their order.
+    fn due(&mut self) -> Vec<Fault> {
+        let of_round = self.run.plan.iter().filter(|p| self.number.is_multiple_of(p.every));
+        let mut due: Vec<Fault> = of_round.flat_map(|p| (0..p.times).map(|_| p.fault)).collect();
+        // What damages copies comes last: until then every checker looks.
+        due.shuffle(self.random);
+        due.sort_by_key(|f| *f == Fault::DamagedBlobs);
+        due
+    }
+}
+
+/// Waits until clients get something done.
+fn warm_up(recorder: &Recorder) -> anyhow::Result<()> {
+    let done = |h: &History| h.operations.iter().filter(|o| o.outcome == Outcome::Ok).count();
+    let before = recorder.look(done);
+    wait_for("operations are acknowledged", WARM_UP_WAIT, || (recorder.look(done) >= before + WARM_UP).then_some(()))
+        .map_err(|error| NotBack(format!("{error:#}")).into())
+}
+
+/// Whether all nodes came back; that one did not is the cluster's fault, any other failure is the harness's.
+fn tell_apart(faults: anyhow::Result<()>, found: &mut Vec<(&'static str, String)>) -> anyhow::Result<bool> {
+    match faults {
+        Ok(()) => Ok(true),
+        Err(error) if error.downcast_ref::<NotBack>().is_some() => {
+            found.push(("I14", format!("{error:#}")));
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,148 @@
+//! A run, round by round, and what it proved.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::plan::Counts;
+use super::round::{Outcomes, Round};
+use super::{Run, report};
+use crate::checkers::Violation;
+use crate::cluster::{Cluster, Options};
+use crate::failpoints::Failpoints;
+use crate::faults::clock;
+use crate::rest::Ledger;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) binary: PathBuf,
+    pub(crate) rounds: u32,
+    pub(crate) seed: u64,
+    pub(crate) clients: usize,
+    /// Where evidence is kept.
+    pub(crate) evidence: PathBuf,
+    /// The checkout whose failpoints are visited.
+    pub(crate) sources: PathBuf,
+    /// Variables for every node.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Rounds go on after one that violated something.
+    pub(crate) keep_going: bool,
+}
+
+/// What a run proved.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Green,
+    /// The plan was not met.
+    Invalid(Vec<String>),
+    /// These were violated.
+    Violated(Vec<Violation>),
+}
+
+/// Does a run.
+///
+/// # Errors
+/// When the harness fails, which proves nothing.
+pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
+    println!("== {} ({}), {} rounds, seed {}", run.name, run.about, request.rounds, request.seed);
+    let clocks = tempfile::tempdir().context("no temporary folder")?;
+    let mut options = Options {
+        binary: request.binary.clone(),
+        timing: run.timing,
+        environment: request.environment.clone(),
+        disk_mib: run.disk_mib,
+    };
+    if run.clock {
+        options.environment.extend(prepare_clocks(clocks.path())?);
+    }
+    let mut failpoints = if run.failpoints { Some(Failpoints::of(&request.sources)?) } else { None };
+    let rounds = failpoints.as_ref().map_or(request.rounds, |f| f.rounds().max(request.rounds));
+    let mut whole = Whole { run, request, counts: Counts::default(), violations: Vec::new() };
+    let mut random = StdRng::seed_from_u64(request.seed);
+    let (mut ledger, mut cluster) = (Ledger::default(), None);
+    for number in 0..rounds {
+        if run.fresh {
+            (cluster, ledger) = (None, Ledger::default());
+        }
+        let at = match &mut cluster {
+            Some(at) => at,
+            none => none.insert(Cluster::start(options.clone()).context("the cluster does not start")?),
+        };
+        let round = Round {
+            run,
+            number,
+            seed: request.seed,
+            clients: request.clients,
+            random: &mut random,
+            ledger: &mut ledger,
+            failpoints: failpoints.as_mut(),
+            last: number + 1 == rounds,
+        };
+        let done = round.run(at);
+        if whole.take(number, at, done)? {
+            break;
+        }
+    }
+    Ok(whole.verdict(rounds, failpoints.as_ref()))
+}
+
+fn prepare_clocks(folder: &std::path::Path) -> anyhow::Result<Vec<(String, String)>> {
+    for region in crate::cluster::spec::REGIONS {
+        std::fs::write(folder.join(format!("{region}-1.clock")), "+0\n").context("cannot set a clock")?;
+    }
+    clock::environment(folder)
+}
+
+struct Whole<'a> {
+    run: &'a Run,
+    request: &'a Request,
+    counts: Counts,
+    violations: Vec<Violation>,
+}
+
+impl Whole<'_> {
+    /// Takes in a round; true when the run ends with it.
+    fn take(&mut self, number: u32, cluster: &Cluster, done: anyhow::Result<Outcomes>) -> anyhow::Result<bool> {
+        let name = format!("{}-{}-{number}", self.run.name, self.request.seed);
+        let Outcomes { history, fired, violations } = match done {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                let folder = self.request.evidence.join(&name);
+                cluster.keep_logs(&folder)?;
+                return Err(error.context(format!(
+                    "round {number} of seed {}; logs: {}",
+                    self.request.seed,
+                    folder.display()
+                )));
+            }
+        };
+        println!("{}", report::line(number, &history, &violations));
+        self.counts.add(&history.operations, &fired);
+        if violations.is_empty() {
+            return Ok(false);
+        }
+        let folder = report::keep(&self.request.evidence, &name, &history, &violations)?;
+        cluster.keep_logs(&folder)?;
+        println!("seed {}, round {number}: violated; evidence: {}", self.request.seed, folder.display());
+        for violation in &violations {
+            println!("  {}: {}", violation.invariant, violation.what.chars().take(1_500).collect::<String>());
+        }
+        self.violations.extend(violations);
+        // A cluster that is broken once is no ground for further rounds.
+        Ok(!self.request.keep_going)
+    }
+
+    fn verdict(self, rounds: u32, failpoints: Option<&Failpoints>) -> Verdict {
+        println!("{}", report::table(self.run, &self.counts));
+        println!("{:?}", self.counts.outcomes);
+        if !self.violations.is_empty() {
+            return Verdict::Violated(self.violations);
+        }
+        let mut short = self.counts.shortfalls(self.run, rounds);
+        short.extend(failpoints.into_iter().flat_map(Failpoints::never_visited));
+        if short.is_empty() { Verdict::Green } else { Verdict::Invalid(short) }
+    }
+}

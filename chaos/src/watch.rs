@@ -1,0 +1,110 @@
+//! Watches a cluster while clients and faults are at it: who leads, how far each region lags, what processes use.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::cluster::{Desk, NODES};
+use crate::history::{LagSeen, LeaderSeen, Recorder, Usage};
+use crate::link::Pids;
+use crate::stores::{Stores, bytes_below};
+
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Asking for the lag starts a process and reads three stores.
+const LAG_EVERY: Duration = Duration::from_millis(1_500);
+const PAGE_BYTES: u64 = 4096;
+
+/// A watcher that runs until it is told to stop.
+pub(crate) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Starts to watch.
+    pub(crate) fn start(desk: Arc<Desk>, pids: Arc<Mutex<Pids>>, recorder: Arc<Recorder>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, mut watcher) =
+            (stop.clone(), Watcher { desk, pids, recorder, stores: Stores::default(), turn: 0 });
+        let thread = std::thread::spawn(move || {
+            let mut lag_due = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                watcher.look();
+                if lag_due <= Instant::now() {
+                    watcher.look_at_lag();
+                    lag_due = Instant::now() + LAG_EVERY;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // One that panicked has said so on standard error.
+        let _ = self.thread.join();
+    }
+}
+
+struct Watcher {
+    desk: Arc<Desk>,
+    pids: Arc<Mutex<Pids>>,
+    recorder: Arc<Recorder>,
+    stores: Stores,
+    turn: usize,
+}
+
+impl Watcher {
+    fn look(&self) {
+        let pids = self.pids.lock().clone();
+        for (node, pid) in pids.into_iter().enumerate() {
+            let Some(pid) = pid else { continue };
+            if is_stopped(pid) {
+                continue;
+            }
+            if let Some(status) = self.desk.raft(node).filter(|s| s.leads) {
+                let at = self.recorder.now();
+                self.recorder.add(|h| h.leaders.push(LeaderSeen { node, at, term: status.term }));
+            }
+            if let Some(usage) = usage(node, pid, &self.desk.nodes[node].data(), self.recorder.now()) {
+                self.recorder.add(|h| h.usage.push(usage));
+            }
+        }
+    }
+
+    fn look_at_lag(&mut self) {
+        self.turn += 1;
+        let node = self.turn % NODES;
+        let runs = self.pids.lock()[node].is_some_and(|pid| !is_stopped(pid));
+        let Some((revision, regions)) = runs.then(|| self.desk.lag(node).ok()).flatten() else { return };
+        let at = self.recorder.now();
+        let stores = self.desk.nodes.iter().map(|n| self.stores.read(n).digests).collect();
+        self.recorder.add(|h| h.lags.push(LagSeen { node, at, revision, regions, stores }));
+    }
+}
+
+/// A process that is stopped answers nobody: it is not asked.
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T') || s.starts_with('t'))
+}
+
+fn usage(node: usize, pid: u32, data: &Path, at: u64) -> Option<Usage> {
+    let folder = format!("/proc/{pid}");
+    let pages: u64 = std::fs::read_to_string(format!("{folder}/statm")).ok()?.split(' ').nth(1)?.parse().ok()?;
+    let count = |what: &str| std::fs::read_dir(format!("{folder}/{what}")).map(|d| d.count() as u64).ok();
+    Some(Usage {
+        node,
+        at,
+        resident_bytes: pages * PAGE_BYTES,
+        descriptors: count("fd")?,
+        threads: count("task")?,
+        temporary_bytes: bytes_below(&data.join("blobs/tmp")) + bytes_below(&data.join("spool")),
+    })
+}

@@ -1,0 +1,68 @@
+//! Deletes by digest.
+
+use super::Worker;
+use super::pushes::own_tag;
+use crate::content::Blob;
+use crate::history::{Deleted, Outcome, Span, TagAction, TagAnswer, What};
+use crate::workload::world::BlobRead;
+
+impl Worker {
+    /// Deletes an image with its tags, and looks at another node that has applied it.
+    pub(super) fn delete_manifest(&mut self, node: usize) -> Option<Outcome> {
+        let known = self.world.take(&mut self.random)?;
+        let digest = known.image.digest.to_string();
+        let (outcome, span, revision) = self.delete(node, What::Manifest, &known.repository, &digest);
+        let answer = match outcome {
+            Outcome::Ok => TagAnswer::Done,
+            Outcome::Unknown => TagAnswer::Unknown,
+            Outcome::Failed => return Some(outcome),
+        };
+        let mut tags = known.tags.clone();
+        tags.push(own_tag(&known.image));
+        tags.dedup();
+        for tag in &tags {
+            let action = TagAction::DeleteManifest { digest: digest.clone() };
+            self.world.tag_done(&known.repository, tag, span, action, answer.clone(), None, Some(0));
+        }
+        if let Some(revision) = revision {
+            let reader = self.node();
+            self.world.read_manifest(reader, &known.repository, &known.image, Some(revision), false);
+        }
+        Some(outcome)
+    }
+
+    /// Deletes a blob that nothing refers to, or tries one that something does.
+    pub(super) fn delete_blob(&mut self, node: usize) -> Option<Outcome> {
+        if self.chance(30) {
+            let known = self.world.pick(&mut self.random)?;
+            let layer = known.image.blobs.first()?.digest.to_string();
+            return Some(self.delete(node, What::Blob, &known.repository, &layer).0);
+        }
+        let blob = Blob::new(self.world.seed(), 700);
+        let repository = self.world.repository(&mut self.random);
+        let outcome = self.world.push_blob(node, &repository, &blob);
+        if outcome != Outcome::Ok {
+            return Some(outcome);
+        }
+        let other = self.node();
+        let (outcome, _, revision) = self.delete(other, What::Blob, &repository, &blob.digest.to_string());
+        if revision.is_some() {
+            let reader = self.node();
+            let read = BlobRead { min_revision: revision, ..BlobRead::whole(&repository, &blob) };
+            self.world.read_blob(reader, &read);
+        }
+        Some(outcome)
+    }
+
+    fn delete(&self, node: usize, what: What, repository: &str, digest: &str) -> (Outcome, Span, Option<u64>) {
+        let start = self.world.recorder.now();
+        let folder = if what == What::Blob { "blobs" } else { "manifests" };
+        let reply = self.world.clients[node].call("DELETE", &format!("/v2/{repository}/{folder}/{digest}"), &[], b"");
+        let (outcome, revision) = (reply.outcome_of_write(), reply.revision());
+        let span = Span { node, start, end: self.world.recorder.now() };
+        let (repository, digest) = (repository.to_owned(), digest.to_owned());
+        let deleted = Deleted { what, repository, digest, span, outcome, status: reply.status(), revision };
+        self.world.recorder.add(|h| h.deleted.push(deleted));
+        (outcome, span, revision)
+    }
+}
