@@ -11,7 +11,13 @@ use crate::cluster::{Cluster, NODES};
 use crate::faults::{Fault, Fired, Scene};
 use crate::wait::wait_for;
 
-const MARK: &str = "failpoint!(\"";
+/// The macros that name failpoints, and what they add to the name.
+const MACROS: [(&str, &[&str]); 4] = [
+    ("failpoint!(", &[""]),
+    ("failpoint_io!(", &[""]),
+    ("step!(", &[".before", ".after"]),
+    ("step_io!(", &[".before", ".after"]),
+];
 /// The crate that defines the macro.
 const OWN_CRATE: &str = "fault";
 /// How long a node may take to come by a failpoint that it is armed with.
@@ -31,9 +37,14 @@ pub(crate) struct Failpoints {
 }
 
 impl Failpoints {
-    /// All that the sources name.
-    pub(crate) fn of(checkout: &Path) -> anyhow::Result<Self> {
-        let names = literals(&checkout.join("crates"), MARK)?;
+    /// All that the sources name, or the only one of them that is asked for.
+    pub(crate) fn of(checkout: &Path, only: Option<&str>) -> anyhow::Result<Self> {
+        let mut names = BTreeSet::new();
+        for (begin, ends) in MACROS {
+            let found = literals(&checkout.join("crates"), begin)?;
+            names.extend(found.iter().flat_map(|name| ends.iter().map(move |end| format!("{name}{end}"))));
+        }
+        names.retain(|name| only.is_none_or(|only| only == name));
         if names.is_empty() {
             bail!("{} names no failpoint: is it a checkout that has them?", checkout.display());
         }
@@ -94,22 +105,41 @@ impl Failpoints {
     }
 }
 
-/// The names after a mark, up to the next quote, in all Rust sources below a folder.
-pub(crate) fn literals(folder: &Path, mark: &str) -> anyhow::Result<BTreeSet<String>> {
+/// The first argument of a macro wherever it is called with a literal, in the sources of all crates below a folder.
+pub(crate) fn literals(crates: &Path, begin: &str) -> anyhow::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    for file in sources(folder)? {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let found = text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| l.split(mark).skip(1));
-        names.extend(found.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name.to_owned()));
+    for folder in entries(crates)?.into_iter().filter(|f| !f.ends_with(OWN_CRATE)) {
+        for file in sources(&folder.join("src"))? {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            names.extend(called_with(&text, begin));
+        }
     }
     Ok(names)
 }
 
+fn called_with<'a>(text: &'a str, begin: &'a str) -> impl Iterator<Item = String> + 'a {
+    let starts = text.match_indices(begin).filter(|(at, _)| {
+        let line = text[..*at].rsplit('\n').next().unwrap_or_default();
+        !line.trim_start().starts_with("//") && !line.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+    });
+    starts.filter_map(|(at, _)| {
+        let literal = text[at + begin.len()..].trim_start().strip_prefix('"')?;
+        literal.split_once('"').map(|(name, _)| name.to_owned())
+    })
+}
+
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
 fn sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?.flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.ends_with(OWN_CRATE) {
+    if !folder.is_dir() {
+        return Ok(found);
+    }
+    for path in entries(folder)? {
+        if path.is_dir() {
             found.extend(sources(&path)?);
         } else if path.extension().is_some_and(|e| e == "rs") {
             found.push(path);
@@ -134,14 +164,17 @@ mod tests {
         )
         .unwrap();
         std::fs::write(folder.path().join("crates/fault/src/lib.rs"), "failpoint!(\"own\")").unwrap();
-        let mut failpoints = Failpoints::of(folder.path()).unwrap();
+        let mut failpoints = Failpoints::of(folder.path(), None).unwrap();
         assert_eq!(failpoints.names, ["log.sync.before"]);
         assert_eq!(failpoints.never_visited().len(), 1);
         failpoints.visited.insert("log.sync.before".into());
         assert_eq!(failpoints.never_visited(), ["no node died at failpoint log.sync.before"]);
         failpoints.killed_at.insert("log.sync.before".into());
         assert!(failpoints.never_visited().is_empty());
+        std::fs::write(source.join("a.rs"), "step_io!(\"x.y\", f())").unwrap();
+        assert_eq!(Failpoints::of(folder.path(), None).unwrap().names, ["x.y.after", "x.y.before"]);
+        assert!(Failpoints::of(folder.path(), Some("other")).is_err());
         std::fs::write(source.join("a.rs"), "").unwrap();
-        assert!(Failpoints::of(folder.path()).is_err(), "a run without failpoints proves nothing");
+        assert!(Failpoints::of(folder.path(), None).is_err(), "a run without failpoints proves nothing");
     }
 }

@@ -244,6 +244,14 @@ pub(crate) enum Step {
     Finished { digest: String },
     /// It was asked for through another repository.
     Foreign,
+    /// A chunk was sent that does not begin where the session is.
+    Misplaced,
+    /// The request that finished it was sent again.
+    FinishedAgain,
+    /// It is not known any more.
+    Lost,
+    /// It was given up by its client.
+    Cancelled,
 }
 
 /// A whole listing, page by page.
@@ -267,12 +275,20 @@ pub(crate) struct Probe {
     pub(crate) text: String,
 }
 
-/// What a node said of who leads.
+/// What a node said of its term, and whether it leads in it.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct LeaderSeen {
+pub(crate) struct TermSeen {
     pub(crate) node: usize,
     pub(crate) at: Micros,
     pub(crate) term: u64,
+    pub(crate) leads: bool,
+}
+
+/// A process of a node was started.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Started {
+    pub(crate) node: usize,
+    pub(crate) at: Micros,
 }
 
 /// What a node said of the lag of all regions, and what the stores held right after.
@@ -318,7 +334,7 @@ pub(crate) struct HashCheck {
 }
 
 /// All objects of all stores at rest.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct StoresAtRest {
     /// By node: digests of whole objects.
     pub(crate) digests: Vec<std::collections::BTreeSet<String>>,
@@ -326,6 +342,8 @@ pub(crate) struct StoresAtRest {
     pub(crate) broken: Vec<Vec<String>>,
     /// By node: what it says that each region lacks.
     pub(crate) lag: Vec<Vec<Lag>>,
+    /// By node: temporary files of its store.
+    pub(crate) temporary: Vec<u64>,
 }
 
 /// Everything that was seen in one round.
@@ -339,12 +357,15 @@ pub(crate) struct History {
     pub(crate) sessions: Vec<SessionStep>,
     pub(crate) listings: Vec<Listing>,
     pub(crate) probes: Vec<Probe>,
-    pub(crate) leaders: Vec<LeaderSeen>,
+    pub(crate) terms: Vec<TermSeen>,
+    pub(crate) starts: Vec<Started>,
     pub(crate) lags: Vec<LagSeen>,
     pub(crate) usage: Vec<Usage>,
     pub(crate) healing: Option<Healing>,
     pub(crate) hashes: Vec<HashCheck>,
     pub(crate) at_rest: Option<StoresAtRest>,
+    /// Upload sessions of earlier rounds that may still be open.
+    pub(crate) unfinished_before: u64,
     /// Copies were damaged on purpose: what a store holds is not what it was given.
     pub(crate) damaged: bool,
 }

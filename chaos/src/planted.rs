@@ -2,7 +2,7 @@
 //! invariant; without it the same seed must pass.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -10,10 +10,12 @@ use serde::Deserialize;
 use crate::failpoints::literals;
 use crate::runs::{self, Request, Verdict};
 
-const MARK: &str = "planted!(\"";
+const MACRO: &str = "planted!(";
+/// The run of those that cannot be seen from outside.
+const SIMULATED: &str = "sim";
 const VARIABLE: &str = "ATOLL_PLANTED";
 
-/// A line of the corpus.
+/// A bug of the corpus.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Planted {
@@ -21,16 +23,45 @@ pub(crate) struct Planted {
     /// Whose checker has to catch it.
     pub(crate) invariant: String,
     pub(crate) run: String,
-    pub(crate) seed: u64,
-    /// Within so many.
-    pub(crate) rounds: u32,
+    /// On which nodes it is switched on.
+    #[serde(rename = "where")]
+    at: Where,
+    /// The mistake.
+    #[serde(rename = "what")]
+    _what: String,
+    /// What brings it out.
+    #[serde(rename = "how")]
+    _how: String,
+    /// The only failpoint at which the run kills.
+    failpoint: Option<String>,
+    #[serde(default = "default_seed")]
+    seed: u64,
+    /// Within so many it is caught.
+    #[serde(default = "default_rounds")]
+    rounds: u32,
+}
+
+const fn default_seed() -> u64 {
+    1
+}
+
+const fn default_rounds() -> u32 {
+    5
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Where {
+    All,
+    /// Where nodes must differ.
+    One,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Corpus {
-    #[serde(default)]
-    planted: Vec<Planted>,
+    #[serde(default, rename = "bug")]
+    bugs: Vec<Planted>,
 }
 
 /// The corpus of a checkout; it must name every bug that the sources have, and no other.
@@ -38,7 +69,7 @@ pub(crate) fn corpus(checkout: &Path) -> anyhow::Result<Vec<Planted>> {
     let file = checkout.join("chaos/corpus/planted.toml");
     let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let corpus = parse(&text).with_context(|| file.display().to_string())?;
-    let sources = literals(&checkout.join("crates"), MARK)?;
+    let sources = literals(&checkout.join("crates"), MACRO)?;
     let listed: BTreeSet<String> = corpus.iter().map(|p| p.name.clone()).collect();
     if let Some(name) = sources.symmetric_difference(&listed).next() {
         bail!("the planted bug {name:?} is either in the sources or in {}, and must be in both", file.display());
@@ -48,33 +79,51 @@ pub(crate) fn corpus(checkout: &Path) -> anyhow::Result<Vec<Planted>> {
 
 fn parse(text: &str) -> anyhow::Result<Vec<Planted>> {
     let corpus: Corpus = toml::from_str(text)?;
-    for planted in &corpus.planted {
-        if runs::find(&planted.run).is_none() {
+    for planted in &corpus.bugs {
+        if planted.run != SIMULATED && runs::find(&planted.run).is_none() {
             bail!("{}: there is no run {:?}", planted.name, planted.run);
         }
     }
-    Ok(corpus.planted)
+    Ok(corpus.bugs)
 }
 
-/// Runs each; the names of those that were not caught, or whose seed does not pass without them.
-pub(crate) fn run(corpus: &[Planted], planted_binary: &Path, request: &Request) -> anyhow::Result<Vec<String>> {
-    let mut missed = Vec::new();
-    for planted in corpus {
-        let Some(run) = runs::find(&planted.run) else { continue };
-        let request = Request { rounds: planted.rounds, seed: planted.seed, ..request.clone() };
-        let environment = vec![(VARIABLE.to_owned(), planted.name.clone())];
-        let binary: PathBuf = planted_binary.to_owned();
-        println!("== planted: {}", planted.name);
-        let verdict = runs::run(run, &Request { binary, environment, ..request.clone() })?;
-        if !caught(&verdict, &planted.invariant) {
-            missed.push(format!("{} was not caught by {}: {verdict:?}", planted.name, planted.invariant));
-            continue;
-        }
-        if let Verdict::Violated(violations) = runs::run(run, &request)? {
-            missed.push(format!("without {} its seed fails too: {violations:?}", planted.name));
-        }
+/// Runs each; what was not caught, or whose seed does not pass without it.
+pub(crate) fn run(corpus: &[Planted], planted_binary: &Path, request: &Request) -> Vec<String> {
+    corpus
+        .iter()
+        .filter_map(|planted| {
+            try_out(planted, planted_binary, request).err().map(|why| format!("{}: {why:#}", planted.name))
+        })
+        .collect()
+}
+
+fn try_out(planted: &Planted, planted_binary: &Path, request: &Request) -> anyhow::Result<()> {
+    println!("== planted: {}", planted.name);
+    let Some(run) = runs::find(&planted.run) else {
+        println!("left to the simulation");
+        return Ok(());
+    };
+    let (rounds, seed, failpoint) = (planted.rounds, planted.seed, planted.failpoint.clone());
+    let request = Request { rounds, seed, failpoint, ..request.clone() };
+    let verdict = runs::run(run, &with_bug(&request, planted, planted_binary))?;
+    if !caught(&verdict, &planted.invariant) {
+        bail!("not caught by {}: {verdict:?}", planted.invariant);
     }
-    Ok(missed)
+    match runs::run(run, &request)? {
+        Verdict::Violated(violations) => bail!("without it the seed fails, too: {violations:?}"),
+        _ => Ok(()),
+    }
+}
+
+fn with_bug(request: &Request, planted: &Planted, binary: &Path) -> Request {
+    let until = Some(planted.invariant.clone());
+    let mut request = Request { binary: binary.to_owned(), until, ..request.clone() };
+    let variable = vec![(VARIABLE.to_owned(), planted.name.clone())];
+    match planted.at {
+        Where::All => request.environment = variable,
+        Where::One => request.environment_of_one = variable,
+    }
+    request
 }
 
 fn caught(verdict: &Verdict, invariant: &str) -> bool {
@@ -86,7 +135,7 @@ mod tests {
     use super::*;
     use crate::checkers::Violation;
 
-    const LINE: &str = "[[planted]]\nname = \"x\"\ninvariant = \"I1\"\nrun = \"kill\"\nseed = 7\nrounds = 2\n";
+    const LINE: &str = "[[bug]]\nname = \"x\"\ninvariant = \"I1\"\nrun = \"kill\"\nwhere = \"one\"\nwhat = \"\"\nhow = \"\"\nseed = 7\n";
 
     #[test]
     fn a_corpus_is_read_and_an_unknown_run_is_refused() {
@@ -99,11 +148,11 @@ mod tests {
     fn the_corpus_names_what_the_sources_have() {
         let checkout = tempfile::tempdir().unwrap();
         let at = |path: &str| checkout.path().join(path);
-        std::fs::create_dir_all(at("crates/a")).unwrap();
+        std::fs::create_dir_all(at("crates/a/src")).unwrap();
         std::fs::create_dir_all(at("chaos/corpus")).unwrap();
         std::fs::write(at("chaos/corpus/planted.toml"), LINE).unwrap();
         assert!(corpus(checkout.path()).is_err());
-        std::fs::write(at("crates/a/a.rs"), "if planted!(\"x\") {}").unwrap();
+        std::fs::write(at("crates/a/src/a.rs"), "if planted!(\"x\") {}").unwrap();
         assert_eq!(corpus(checkout.path()).unwrap().len(), 1);
     }
 

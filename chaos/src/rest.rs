@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use crate::checkers::i13_bounds::unfinished;
 use crate::client::Client;
 use crate::cluster::{Cluster, NODES};
 use crate::content::{Blob, Image};
 use crate::history::{
     Brought, HashCheck, Healing, Outcome, Pushed, Recorder, Span, StoresAtRest, TagAction, TagAnswer, What,
 };
-use crate::stores::Stores;
+use crate::stores::{Stores, temporary_files};
 use crate::workload::{BlobRead, Known, World, brought};
 
 /// How long a cluster may take to heal.
@@ -105,12 +106,15 @@ fn pulls(reader: &Client, path: &str, right: &[u8]) -> anyhow::Result<()> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     images: Vec<Known>,
+    /// Upload sessions that nobody ended.
+    unfinished: u64,
 }
 
 impl Ledger {
     /// Takes over what a round pushed and did not delete.
     pub(crate) fn add(&mut self, world: &World) {
         self.images.extend(world.known());
+        self.unfinished += world.recorder.look(unfinished);
     }
 
     /// Some of it, evenly spread.
@@ -141,6 +145,7 @@ impl Ledger {
 
 /// Reads all that was acknowledged, and what was deleted, at every node; and looks into the stores.
 pub(crate) fn audit(cluster: &Cluster, world: &Arc<World>, ledger: &Ledger, again: usize) {
+    world.recorder.add(|h| h.unfinished_before = ledger.unfinished);
     for old in ledger.sample(again) {
         world.recorder.add(|h| h.pushed.extend(Ledger::pushes(old)));
     }
@@ -200,7 +205,8 @@ fn look_into_stores(cluster: &Cluster, recorder: &Recorder) {
     let lag = (0..NODES).map(|node| cluster.desk.lag(node).map(|(_, regions)| regions).unwrap_or_default()).collect();
     let seen: Vec<_> = cluster.desk.nodes.iter().map(|node| stores.read(node)).collect();
     let (digests, broken) = seen.into_iter().map(|s| (s.digests, s.broken)).unzip();
-    recorder.add(|h| h.at_rest = Some(StoresAtRest { digests, broken, lag }));
+    let temporary = cluster.desk.nodes.iter().map(temporary_files).collect();
+    recorder.add(|h| h.at_rest = Some(StoresAtRest { digests, broken, lag, temporary }));
 }
 
 fn compare_states(cluster: &Cluster, recorder: &Recorder) {

@@ -28,6 +28,18 @@ pub(crate) struct Store {
 }
 
 impl Stores {
+    /// The objects of a node that other nodes hold, too: what may be destroyed without losing anything.
+    pub(crate) fn spare(&mut self, nodes: &[NodeSpec], node: usize) -> Vec<PathBuf> {
+        let others: Vec<Store> =
+            nodes.iter().enumerate().filter(|(place, _)| *place != node).map(|(_, other)| self.read(other)).collect();
+        let mut files = objects(&nodes[node]);
+        files.sort_unstable();
+        files.retain(|file| {
+            digest_of(file).is_some_and(|digest| others.iter().all(|other| other.digests.contains(&digest.to_string())))
+        });
+        files
+    }
+
     /// All objects of a node's store.
     pub(crate) fn read(&mut self, node: &NodeSpec) -> Store {
         let mut store = Store::default();
@@ -51,9 +63,16 @@ impl Stores {
 }
 
 /// The files of all objects of a node.
-pub(crate) fn objects(node: &NodeSpec) -> Vec<PathBuf> {
+fn objects(node: &NodeSpec) -> Vec<PathBuf> {
     let folders = entries(&node.data().join("blobs/objects"));
     folders.iter().flat_map(|folder| entries(folder)).collect()
+}
+
+/// How many temporary files a node's store has.
+pub(crate) fn temporary_files(node: &NodeSpec) -> u64 {
+    // Each owner has a lock there for as long as it lives.
+    let files = entries(&node.data().join("blobs/tmp")).into_iter();
+    files.filter(|file| file.extension().is_none_or(|e| e != "lock")).count() as u64
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::cluster::{Desk, NODES};
-use crate::history::{LagSeen, LeaderSeen, Recorder, Usage};
+use crate::cluster::{Desk, NODES, Status};
+use crate::history::{LagSeen, Recorder, TermSeen, Usage};
 use crate::link::Pids;
 use crate::stores::{Stores, bytes_below};
 
@@ -68,9 +68,9 @@ impl Watcher {
             if is_stopped(pid) {
                 continue;
             }
-            if let Some(status) = self.desk.raft(node).filter(|s| s.leads) {
+            if let Some(Status { leads, term }) = self.desk.raft(node) {
                 let at = self.recorder.now();
-                self.recorder.add(|h| h.leaders.push(LeaderSeen { node, at, term: status.term }));
+                self.recorder.add(|h| h.terms.push(TermSeen { node, at, term, leads }));
             }
             if let Some(usage) = usage(node, pid, &self.desk.nodes[node].data(), self.recorder.now()) {
                 self.recorder.add(|h| h.usage.push(usage));
@@ -97,14 +97,19 @@ fn is_stopped(pid: u32) -> bool {
 
 fn usage(node: usize, pid: u32, data: &Path, at: u64) -> Option<Usage> {
     let folder = format!("/proc/{pid}");
-    let pages: u64 = std::fs::read_to_string(format!("{folder}/statm")).ok()?.split(' ').nth(1)?.parse().ok()?;
     let count = |what: &str| std::fs::read_dir(format!("{folder}/{what}")).map(|d| d.count() as u64).ok();
     Some(Usage {
         node,
         at,
-        resident_bytes: pages * PAGE_BYTES,
+        resident_bytes: resident_bytes(pid)?,
         descriptors: count("fd")?,
         threads: count("task")?,
         temporary_bytes: bytes_below(&data.join("blobs/tmp")) + bytes_below(&data.join("spool")),
     })
+}
+
+/// What a process has in memory.
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    let pages: u64 = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * PAGE_BYTES)
 }

@@ -2,16 +2,55 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Deleted, History, Outcome, Pushed, What};
+use super::i10_sessions::owner_lived;
+use crate::history::{Brought, Deleted, History, Outcome, Pushed, SessionStep, Step, What};
 
 /// A put is never told that a blob is missing whose upload or mount was acknowledged before; a delete of a blob that a
-/// manifest refers to is refused.
+/// manifest refers to is refused; one in another repository takes nothing away from this one; a session that is slow is
+/// not ended.
 pub(super) fn check(history: &History) -> Vec<String> {
+    let always = deletes_of_referenced(history).into_iter().chain(lost_sessions(history));
     if history.damaged {
         // A last copy that was found to be damaged is unknown until it is pushed again, and that is right.
-        return deletes_of_referenced(history);
+        return always.collect();
     }
-    missing_at_put(history).chain(deletes_of_referenced(history)).collect()
+    always.chain(missing_at_put(history)).chain(gone_with_another(history)).collect()
+}
+
+/// A session is known for as long as its node lives.
+fn lost_sessions(history: &History) -> impl Iterator<Item = String> + '_ {
+    let lost = history.sessions.iter().filter(|s| s.step == Step::Lost);
+    lost.filter_map(|lost| {
+        let steps: Vec<&SessionStep> = history.sessions.iter().filter(|s| s.session == lost.session).collect();
+        owner_lived(history, &steps).then(|| format!("session {} was ended in the midst of its upload", lost.session))
+    })
+}
+
+/// A blob that was deleted in one repository and is not served in another one that links it.
+fn gone_with_another(history: &History) -> impl Iterator<Item = String> + '_ {
+    let of_blob = |d: &&Deleted| d.what == What::Blob && d.outcome == Outcome::Ok;
+    history.deleted.iter().filter(of_blob).flat_map(move |delete| {
+        let kept = history.pushed.iter().filter(move |p| {
+            p.what == What::Blob
+                && p.outcome == Outcome::Ok
+                && p.digest == delete.digest
+                && !history.deleted.iter().any(|d| d.digest == p.digest && d.repository == p.repository)
+        });
+        kept.filter_map(move |p| {
+            let gone = history.reads.iter().find(|r| {
+                r.repository == p.repository
+                    && r.digest == p.digest
+                    && r.span.start > delete.span.end
+                    && r.span.start > p.span.end
+                    && !r.foreign
+                    && (r.at_rest && r.brought != Brought::Right || r.brought == Brought::Absent)
+            })?;
+            Some(format!(
+                "blob {} was deleted in {}, and is {:?} in {}",
+                p.digest, delete.repository, gone.brought, p.repository
+            ))
+        })
+    })
 }
 
 fn missing_at_put(history: &History) -> impl Iterator<Item = String> + '_ {
@@ -63,7 +102,7 @@ fn stays(history: &History, put: &Pushed) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{deleted, pushed};
+    use super::super::sample::{deleted, pushed, read, span};
     use super::*;
 
     fn manifest(status: u16, outcome: Outcome, at: (u64, u64)) -> Pushed {
@@ -94,6 +133,30 @@ mod tests {
         assert_eq!(check(&history).len(), 0);
         history.deleted =
             vec![deleted(What::Blob, "b", (4, 5), Outcome::Ok), deleted(What::Manifest, "m", (2, 3), Outcome::Ok)];
+        assert_eq!(check(&history).len(), 0);
+    }
+
+    #[test]
+    fn a_blob_stays_where_it_was_mounted_when_it_goes_elsewhere() {
+        let mounted = Pushed { repository: "other".into(), ..pushed(What::Blob, "b", (0, 1), Outcome::Ok) };
+        let there =
+            |brought| crate::history::Read { repository: "other".into(), ..read(What::Blob, "b", (6, 7), brought) };
+        let history = |brought| History {
+            pushed: vec![mounted.clone()],
+            deleted: vec![deleted(What::Blob, "b", (2, 3), Outcome::Ok)],
+            reads: vec![there(brought)],
+            ..History::default()
+        };
+        assert_eq!(check(&history(Brought::Right)).len(), 0);
+        assert_eq!(check(&history(Brought::Absent)).len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_is_lost_while_its_node_lives_is_found() {
+        let step = |at, step| SessionStep { session: "s".into(), span: span(at, at + 1), step, status: 404 };
+        let mut history = History { sessions: vec![step(0, Step::Opened), step(5, Step::Lost)], ..History::default() };
+        assert_eq!(check(&history).len(), 1);
+        history.starts.push(crate::history::Started { node: 0, at: 3 });
         assert_eq!(check(&history).len(), 0);
     }
 }

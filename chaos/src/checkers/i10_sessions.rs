@@ -10,11 +10,15 @@ pub(super) fn check(history: &History) -> Vec<String> {
     for step in &history.sessions {
         sessions.entry(&step.session).or_default().push(step);
     }
-    sessions.into_iter().flat_map(|(name, steps)| of_session(name, &steps)).collect()
+    sessions.into_iter().flat_map(|(name, steps)| of_session(history, name, &steps)).collect()
 }
 
-fn of_session(name: &str, steps: &[&SessionStep]) -> Vec<String> {
+fn of_session(history: &History, name: &str, steps: &[&SessionStep]) -> Vec<String> {
     let mut found = Vec::new();
+    if owner_lived(history, steps) {
+        let again = steps.iter().filter(|s| s.step == Step::FinishedAgain && s.status == 404);
+        found.extend(again.map(|_| format!("session {name}: the request that finished it is forgotten")));
+    }
     for (i, step) in steps.iter().enumerate() {
         let earlier =
             steps.iter().enumerate().filter(|(j, s)| *j != i && s.span.end < step.span.start).map(|(_, s)| *s);
@@ -25,7 +29,10 @@ fn of_session(name: &str, steps: &[&SessionStep]) -> Vec<String> {
 
 fn fault<'a>(step: &SessionStep, mut earlier: impl Iterator<Item = &'a SessionStep>) -> Option<String> {
     match &step.step {
-        Step::Opened => None,
+        Step::Opened | Step::FinishedAgain | Step::Lost | Step::Cancelled => None,
+        Step::Misplaced => {
+            (step.status < 400).then(|| format!("a chunk that begins elsewhere was taken: {}", step.status))
+        }
         Step::Appended { offset } | Step::Asked { offset } => {
             let before = earlier.filter_map(|s| offset_of(&s.step)).max()?;
             (*offset < before).then(|| format!("it had {before} bytes, and then {offset}"))
@@ -36,6 +43,13 @@ fn fault<'a>(step: &SessionStep, mut earlier: impl Iterator<Item = &'a SessionSt
         }
         Step::Foreign => (step.status < 400).then(|| format!("another repository was let in: {}", step.status)),
     }
+}
+
+/// Whether the node that opened a session ran all the time: sessions end with it.
+pub(super) fn owner_lived(history: &History, steps: &[&SessionStep]) -> bool {
+    let Some(opened) = steps.iter().find(|s| s.step == Step::Opened) else { return false };
+    let end = steps.iter().map(|s| s.span.end).max().unwrap_or(0);
+    !history.starts.iter().any(|s| s.node == opened.span.node && s.at >= opened.span.start && s.at <= end)
 }
 
 const fn offset_of(step: &Step) -> Option<u64> {
@@ -49,6 +63,7 @@ const fn offset_of(step: &Step) -> Option<u64> {
 mod tests {
     use super::super::sample::span;
     use super::*;
+    use crate::history::Started;
 
     fn step(at: u64, step: Step, status: u16) -> SessionStep {
         SessionStep { session: "s".into(), span: span(at, at + 1), step, status }
@@ -65,6 +80,24 @@ mod tests {
         assert_eq!(found(vec![append(0, 10), append(2, 20), asked(4, 20)]), 0);
         assert_eq!(found(vec![append(0, 10), append(2, 20), asked(4, 10)]), 1);
         assert_eq!(found(vec![append(0, 20), append(1, 10)]), 0, "at the same time");
+    }
+
+    #[test]
+    fn a_chunk_that_begins_elsewhere_is_refused() {
+        assert_eq!(found(vec![step(0, Step::Misplaced, 416)]), 0);
+        assert_eq!(found(vec![step(0, Step::Misplaced, 202)]), 1);
+    }
+
+    #[test]
+    fn a_finish_is_remembered_for_as_long_as_the_node_lives() {
+        let sessions = vec![step(0, Step::Opened, 202), step(4, Step::FinishedAgain, 404)];
+        let mut history = History { sessions, ..History::default() };
+        assert_eq!(check(&history).len(), 1);
+        history.starts.push(Started { node: 0, at: 3 });
+        assert_eq!(check(&history).len(), 0);
+        history.starts[0].node = 1;
+        history.sessions[1].status = 201;
+        assert_eq!(check(&history).len(), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::history::History;
 
 /// What nodes said of their lead, and the checks of their state. One that was never made proves nothing.
 pub(super) fn check(history: &History) -> Vec<String> {
-    let mut found: Vec<String> = two_leaders(history).collect();
+    let mut found: Vec<String> = two_leaders(history).chain(terms_that_go_back(history)).collect();
     if history.hashes.is_empty() {
         found.push("nobody compared the state of the nodes".to_owned());
     }
@@ -22,13 +22,26 @@ pub(super) fn check(history: &History) -> Vec<String> {
 
 fn two_leaders(history: &History) -> impl Iterator<Item = String> {
     let mut leaders: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for seen in &history.leaders {
+    for seen in history.terms.iter().filter(|t| t.leads) {
         let nodes = leaders.entry(seen.term).or_default();
         if !nodes.contains(&seen.node) {
             nodes.push(seen.node);
         }
     }
     leaders.into_iter().filter(|(_, n)| n.len() > 1).map(|(term, nodes)| format!("in term {term} nodes {nodes:?} led"))
+}
+
+/// A node that has voted in a term remembers it, also when it is started again.
+fn terms_that_go_back(history: &History) -> impl Iterator<Item = String> + '_ {
+    let mut newest: BTreeMap<usize, u64> = BTreeMap::new();
+    history.terms.iter().filter_map(move |seen| {
+        let before = newest.entry(seen.node).or_insert(seen.term);
+        if seen.term < *before {
+            return Some(format!("node {} was in term {before}, and then in {}", seen.node, seen.term));
+        }
+        *before = seen.term;
+        None
+    })
 }
 
 /// That the command calls them equal is not believed.
@@ -39,7 +52,7 @@ fn differ(nodes: &[(String, Option<String>)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{HashCheck, LeaderSeen};
+    use crate::history::{HashCheck, TermSeen};
 
     fn history(hashes: [&str; 2], equal: bool) -> History {
         let nodes = hashes.map(|h| ("n".to_owned(), Some(h.to_owned()))).into();
@@ -56,11 +69,21 @@ mod tests {
 
     #[test]
     fn two_leaders_in_a_term_are_found() {
-        let seen = |node, term| LeaderSeen { node, at: 0, term };
+        let seen = |node, term| TermSeen { node, at: 0, term, leads: true };
         let mut history = history(["a", "a"], true);
-        history.leaders = vec![seen(0, 1), seen(0, 1), seen(1, 2)];
+        history.terms = vec![seen(0, 1), seen(0, 1), seen(1, 2)];
         assert_eq!(check(&history).len(), 0);
-        history.leaders.push(seen(2, 2));
+        history.terms.push(seen(2, 2));
+        assert_eq!(check(&history).len(), 1);
+    }
+
+    #[test]
+    fn a_term_that_goes_back_is_found() {
+        let seen = |node, term| TermSeen { node, at: 0, term, leads: false };
+        let mut history = history(["a", "a"], true);
+        history.terms = vec![seen(0, 3), seen(1, 2), seen(0, 3), seen(0, 4)];
+        assert_eq!(check(&history).len(), 0);
+        history.terms.push(seen(0, 2));
         assert_eq!(check(&history).len(), 1);
     }
 }

@@ -42,9 +42,12 @@ fn linked(history: &History) -> BTreeSet<&str> {
 
 fn counters(rest: &StoresAtRest) -> impl Iterator<Item = String> + '_ {
     rest.lag.iter().enumerate().flat_map(|(node, regions)| {
-        let wrong = regions.iter().filter(|r| r.blobs != Some(0) || r.bytes != Some(0));
+        let wrong = regions.iter().filter(|r| r.blobs != Some(0) || r.bytes != Some(0) || r.oldest_age_ms.is_some());
         wrong.map(move |r| {
-            format!("at rest node {node} says that {} lacks {:?} blobs of {:?} bytes", r.region, r.blobs, r.bytes)
+            format!(
+                "at rest node {node} says that {} lacks {:?} blobs of {:?} bytes, the oldest for {:?} ms",
+                r.region, r.blobs, r.bytes, r.oldest_age_ms
+            )
         })
     })
 }
@@ -65,6 +68,7 @@ mod tests {
                 digests: vec![strings(stored).into_iter().collect()],
                 broken: vec![strings(broken)],
                 lag: vec![vec![lag]],
+                temporary: Vec::new(),
             }),
             ..History::default()
         }
@@ -77,5 +81,10 @@ mod tests {
         assert_eq!(check(&history(&["a"], 1, &[])).len(), 1);
         assert_eq!(check(&history(&["a"], 0, &["x"])).len(), 1);
         assert_eq!(check(&History::default()).len(), 1);
+        let mut aged = history(&["a"], 0, &[]);
+        if let Some(rest) = &mut aged.at_rest {
+            rest.lag[0][0].oldest_age_ms = Some(3);
+        }
+        assert_eq!(check(&aged).len(), 1, "nothing is wanted, and something is old");
     }
 }

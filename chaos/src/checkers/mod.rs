@@ -13,7 +13,7 @@ mod i09_scoped_bytes;
 mod i10_sessions;
 mod i11_listings;
 mod i12_one_state;
-mod i13_bounds;
+pub(crate) mod i13_bounds;
 mod i14_healing;
 mod i15_stores;
 mod linearizability;

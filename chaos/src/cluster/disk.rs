@@ -9,18 +9,58 @@ use anyhow::{Context, bail};
 
 const FILL_BYTES: usize = 64 << 10;
 
+/// What a disk is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// It can be filled: so many MiB in memory.
+    Small(u64),
+    /// It can lose its power: a file system in a file of so many MiB, which forgets what was not synced.
+    Volatile(u64),
+}
+
 /// A mounted file system. Dropped, it is unmounted.
 #[derive(Debug)]
 pub(crate) struct Disk {
     at: PathBuf,
+    image: Option<PathBuf>,
 }
 
 impl Disk {
-    /// Mounts one of so many MiB on a folder that is there.
-    pub(crate) fn mount(at: &Path, mib: u64) -> anyhow::Result<Self> {
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "atoll-chaos"]).arg(at))
-            .context("a small disk needs root")?;
-        Ok(Self { at: at.to_owned() })
+    /// Mounts one on a folder that is there.
+    pub(crate) fn mount(at: &Path, kind: Kind) -> anyhow::Result<Self> {
+        let disk =
+            Self { at: at.to_owned(), image: matches!(kind, Kind::Volatile(_)).then(|| at.with_extension("image")) };
+        match (kind, &disk.image) {
+            (Kind::Volatile(mib), Some(image)) => {
+                let file = File::create(image).context("cannot make a disk image")?;
+                file.set_len(mib << 20).context("cannot size a disk image")?;
+                run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))?;
+                disk.attach().context("a disk of its own needs root")?;
+            }
+            (Kind::Small(mib) | Kind::Volatile(mib), _) => {
+                run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "atoll-chaos"]).arg(at))
+                    .context("a small disk needs root")?;
+            }
+        }
+        Ok(disk)
+    }
+
+    fn attach(&self) -> anyhow::Result<()> {
+        let image = self.image.as_ref().context("this disk has no power to lose")?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&self.at))
+    }
+
+    /// What was not synced is lost from now on, and nothing more is written (ext4's shutdown, without flushing its log).
+    pub(crate) fn cut_power(&self) -> anyhow::Result<()> {
+        const SHUT_DOWN: &str =
+            "import fcntl,os,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, bytes([2,0,0,0]))";
+        run(Command::new("python3").args(["-c", SHUT_DOWN]).arg(&self.at))
+    }
+
+    /// Mounts it again, with what was synced. Nobody may use it.
+    pub(crate) fn restore_power(&self) -> anyhow::Result<()> {
+        run(Command::new("umount").arg(&self.at))?;
+        self.attach()
     }
 
     fn filler(&self) -> PathBuf {

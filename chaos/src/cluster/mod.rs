@@ -14,11 +14,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 
-pub(crate) use self::ask::{Desk, Lag};
+pub(crate) use self::ask::{Desk, Lag, Status};
 use self::process::Process;
 pub(crate) use self::spec::Timing;
 use self::spec::{Addresses, REGIONS};
 use crate::client::Client;
+use crate::history::{Recorder, Started};
 use crate::link::{Links, Pids};
 use crate::wait::wait_for;
 
@@ -47,8 +48,10 @@ pub(crate) struct Options {
     pub(crate) timing: Timing,
     /// Variables of every start; `{node}` in a value is the node's name.
     pub(crate) environment: Vec<(String, String)>,
-    /// A disk of so many MiB for each node, in memory; needs root.
-    pub(crate) disk_mib: Option<u64>,
+    /// Variables of the first node alone.
+    pub(crate) environment_of_one: Vec<(String, String)>,
+    /// A disk of its own for each node; needs root.
+    pub(crate) disk: Option<disk::Kind>,
 }
 
 /// A cluster. Dropped, its processes are killed and its folders removed.
@@ -56,6 +59,8 @@ pub(crate) struct Cluster {
     pub(crate) desk: Arc<Desk>,
     pub(crate) links: Links,
     pub(crate) options: Options,
+    /// Where starts are written down.
+    pub(crate) recorder: Option<Arc<Recorder>>,
     processes: Vec<Option<Process>>,
     pids: Arc<Mutex<Pids>>,
     disks: Vec<disk::Disk>,
@@ -88,15 +93,15 @@ impl Cluster {
         let mut disks = Vec::new();
         for (place, node) in nodes.iter().enumerate() {
             std::fs::create_dir_all(node.disk()).context("cannot make the folder of a node")?;
-            if let Some(mib) = options.disk_mib {
-                disks.push(disk::Disk::mount(&node.disk(), mib)?);
+            if let Some(kind) = options.disk {
+                disks.push(disk::Disk::mount(&node.disk(), kind)?);
             }
             std::fs::write(node.config(), spec::config(&nodes, place, &id, options.timing))
                 .context("cannot write a configuration")?;
         }
         let processes = (0..NODES).map(|_| None).collect();
         let desk = Arc::new(Desk { binary: options.binary.clone(), nodes });
-        Ok(Self { desk, links, options, processes, pids, disks, _folder: folder })
+        Ok(Self { desk, links, options, recorder: None, processes, pids, disks, _folder: folder })
     }
 
     /// Starts a node that does not run, with more variables for this start alone.
@@ -107,11 +112,18 @@ impl Cluster {
         let spec = &self.desk.nodes[node];
         let own = |(name, value): &(String, String)| (name.clone(), value.replace("{node}", &spec.name));
         let mut all: Vec<_> = self.options.environment.iter().map(own).collect();
+        if node == 0 {
+            all.extend_from_slice(&self.options.environment_of_one);
+        }
         all.push(("ATOLL_FAILPOINTS_VISITS".to_owned(), spec.visits().display().to_string()));
         all.extend_from_slice(environment);
         let process = Process::start(&self.options.binary, spec, &all)?;
         self.pids.lock()[node] = Some(process.pid());
         self.processes[node] = Some(process);
+        if let Some(recorder) = &self.recorder {
+            let at = recorder.now();
+            recorder.add(|h| h.starts.push(Started { node, at }));
+        }
         Ok(())
     }
 

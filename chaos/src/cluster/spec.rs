@@ -95,7 +95,7 @@ pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: 
     let _ = writeln!(
         text,
         "[raft]\nheartbeat_ms = {heartbeat_ms}\nelection_min_ms = {election_min_ms}\nelection_max_ms = {election_max_ms}\n\
-         [http]\nread_wait_ms = 10000\nwrite_wait_ms = 10000"
+         [http]\nread_wait_ms = 6000\nwrite_wait_ms = 6000"
     );
     text
 }

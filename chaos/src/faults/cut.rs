@@ -23,6 +23,8 @@ const FLAPS: usize = 6;
 pub(super) fn off(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
     let held = held(scene, node);
+    // Long enough for the records of these copies to be applied there.
+    scene.last(1_500, 2_500);
     cut_off(scene, node, Condition::cut());
     let client = scene.cluster.client(node);
     let known = wait_for("a cut-off node knows it", scene.cluster.options.timing.quorum_window() + SLACK, || {
@@ -32,6 +34,7 @@ pub(super) fn off(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         scene.found.push(("I6", format!("node {node}: {error:#}")));
     } else {
         probe(scene, &client, &held);
+        look_at_lag(scene, node);
     }
     scene.last(200, 3_000);
     scene.cluster.links.heal();
@@ -55,6 +58,15 @@ fn held(scene: &Scene<'_>, node: usize) -> Vec<Known> {
     let store = Stores::default().read(&scene.cluster.desk.nodes[node]);
     known.retain(|k| k.image.blobs.iter().all(|b| store.digests.contains(&b.digest.to_string())));
     known
+}
+
+/// A cut-off node knows the lag as of what it has: there may be more.
+fn look_at_lag(scene: &mut Scene<'_>, node: usize) {
+    let Ok((revision, regions)) = scene.cluster.desk.lag(node) else { return };
+    let sure = regions.iter().filter(|r| r.known.as_deref() == Some("exactly"));
+    scene.found.extend(sure.map(|r| {
+        ("I7", format!("cut-off node {node} says at revision {revision} that it knows exactly what {} lacks", r.region))
+    }));
 }
 
 fn probe(scene: &mut Scene<'_>, client: &Client, held: &[Known]) {
@@ -102,7 +114,7 @@ pub(super) fn one_way(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         let (from, to) = if outwards { (node, other) } else { (other, node) };
         scene.cluster.links.set(from, to, Condition::cut());
     }
-    scene.last(1_000, 7_000);
+    scene.last(4_000, 9_000);
     scene.cluster.links.heal();
     scene.cluster.wait_ready()
 }
@@ -112,7 +124,7 @@ pub(super) fn bridge(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let middle = scene.node();
     let (a, b) = ((middle + 1) % NODES, (middle + 2) % NODES);
     scene.cluster.links.set_both(a, b, Condition::cut());
-    scene.last(1_000, 7_000);
+    scene.last(4_000, 9_000);
     scene.cluster.links.heal();
     scene.cluster.wait_ready()
 }

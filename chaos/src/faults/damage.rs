@@ -10,7 +10,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::Scene;
-use crate::stores::objects;
+use crate::cluster::NotBack;
+use crate::stores::Stores;
 use crate::wait::wait_for;
 
 /// How long a node may take to be ready, or to refuse its files.
@@ -18,15 +19,17 @@ const DECIDES_WAIT: Duration = Duration::from_secs(40);
 /// Share of blobs that is damaged: one of so many.
 const ONE_OF: usize = 3;
 
-/// Some blobs of a stopped node: it serves none of them wrong, and gets them from its peers again.
+/// Some blobs of a stopped node, of which every other node has a copy: it serves none of them wrong, and gets them from
+/// its peers again.
 pub(super) fn blobs(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.world.recorder.add(|h| h.damaged = true);
     let node = scene.node();
     scene.cluster.kill(node)?;
-    let mut files = objects(&scene.cluster.desk.nodes[node]);
-    files.sort_unstable();
-    for file in files.iter().filter(|_| scene.random.random_range(0..ONE_OF) == 0).collect::<Vec<_>>() {
-        damage(scene.random, file)?;
+    let spare = Stores::default().spare(&scene.cluster.desk.nodes, node);
+    for file in &spare {
+        if scene.random.random_range(0..ONE_OF) == 0 {
+            damage(scene.random, file)?;
+        }
     }
     scene.cluster.start_node(node, &[])?;
     scene.cluster.wait_node_ready(node)
@@ -42,32 +45,40 @@ pub(super) fn state(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     database(scene, "state")
 }
 
-/// The node notices and refuses to start, or it goes on right. In either case its own files are put back before it
-/// goes on: as they were when it stopped, so that it has forgotten nothing.
+/// The node notices, at its start, later, or when it is asked to read all that it has; or it goes on right. One that has
+/// noticed gets its own files back, as they were when it stopped: what it took part in meanwhile it forgets, but the
+/// others run all the time and know it.
 fn database(scene: &mut Scene<'_>, part: &str) -> anyhow::Result<()> {
     let node = scene.node();
     scene.cluster.kill(node)?;
     let (data, aside) = (scene.cluster.desk.nodes[node].data(), scene.cluster.desk.nodes[node].folder.join("aside"));
     copy(&data, &aside)?;
-    let files = files_below(&data.join(part));
-    let large: Vec<&PathBuf> = files.iter().filter(|f| is_data(f)).collect();
-    if large.is_empty() {
+    let files: Vec<PathBuf> = files_below(&data.join(part)).into_iter().filter(|f| is_data(f)).collect();
+    if files.is_empty() {
         bail!("{} has no files that could be damaged", data.join(part).display());
     }
-    let file = large[scene.random.random_range(0..large.len())];
+    let file = &files[scene.random.random_range(0..files.len())];
     damage(scene.random, file)?;
     scene.cluster.start_node(node, &[])?;
-    let client = scene.cluster.client(node);
-    wait_for("a node with damaged files decides", DECIDES_WAIT, || {
-        (scene.cluster.ended(node).is_some() || client.ready()).then_some(())
-    })
-    .with_context(|| format!("damaged: {}\n{}", file.display(), scene.cluster.log_tail(node)))?;
-    scene.last(300, 1_000);
+    if goes_on(scene, node).map_err(|error| NotBack(format!("damaged: {}: {error:#}", file.display())))? {
+        return std::fs::remove_dir_all(&aside).context("cannot remove a copy");
+    }
     scene.cluster.kill(node)?;
     std::fs::remove_dir_all(&data).context("cannot take damaged files away")?;
     std::fs::rename(&aside, &data).context("cannot put files back")?;
     scene.cluster.start_node(node, &[])?;
     scene.cluster.wait_node_ready(node)
+}
+
+/// Whether a node is ready and finds nothing wrong with what it has.
+fn goes_on(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<bool> {
+    let client = scene.cluster.client(node);
+    let decided = wait_for("a node with damaged files decides", DECIDES_WAIT, || {
+        (scene.cluster.ended(node).is_some() || client.ready()).then_some(())
+    });
+    decided.with_context(|| scene.cluster.log_tail(node))?;
+    let sound = scene.cluster.is_alive(node) && scene.cluster.desk.ask(node, &["cluster", "check", "--deep"]).is_ok();
+    Ok(sound && scene.cluster.is_alive(node))
 }
 
 fn is_data(file: &Path) -> bool {

@@ -4,6 +4,8 @@ use anyhow::Context;
 use rand::RngExt as _;
 
 use super::Scene;
+use crate::cluster::{NotBack, READY_WAIT};
+use crate::wait::wait_for;
 
 /// What may be left: nothing, a little, or enough for the log but not for a blob.
 const FREE_BYTES: [u64; 3] = [0, 100_000, 1_000_000];
@@ -14,7 +16,15 @@ pub(super) fn fill(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.cluster.disk(node).context("the run has no small disks")?.fill(free)?;
     scene.last(1_500, 5_000);
     scene.cluster.disk(node).context("the run has no small disks")?.empty()?;
-    if scene.cluster.ended(node).is_some() {
+    // A node that could not write its log ends, now or when it notices.
+    let client = scene.cluster.client(node);
+    let mut ended = false;
+    wait_for("a node whose disk was full decides", READY_WAIT, || {
+        ended = scene.cluster.ended(node).is_some();
+        (ended || client.ready()).then_some(())
+    })
+    .map_err(|error| NotBack(format!("node {node}: {error:#}\n{}", scene.cluster.log_tail(node))))?;
+    if ended {
         scene.cluster.start_node(node, &[])?;
     }
     scene.cluster.wait_node_ready(node)

@@ -8,8 +8,11 @@ mod disk_full;
 mod fsync;
 mod kill;
 mod pause;
+mod power;
+mod replication;
 mod reset;
 mod slow;
+mod storm;
 mod wipe;
 
 use std::sync::Arc;
@@ -75,6 +78,16 @@ pub(crate) enum Fault {
     DamagedState,
     /// A node's data folder is lost.
     Wiped,
+    /// A node loses power, and what it did not sync.
+    PowerLoss,
+    /// All do, at once.
+    PowerLossOfAll,
+    /// A region fetches nothing for a while.
+    PausedReplication,
+    /// A client opens more upload sessions than a node keeps.
+    ManySessions,
+    /// Hundreds of MiB are pulled from a node.
+    ManyPulls,
     /// A node's clock jumps by up to an hour, forth or back.
     ClockJump,
     /// A node dies at a failpoint.
@@ -105,6 +118,11 @@ impl Fault {
             Self::DamagedLog => "damaged-log",
             Self::DamagedState => "damaged-state",
             Self::Wiped => "wiped",
+            Self::PowerLoss => "power-loss",
+            Self::PowerLossOfAll => "power-loss-all",
+            Self::PausedReplication => "paused-repl",
+            Self::ManySessions => "many-sessions",
+            Self::ManyPulls => "many-pulls",
             Self::ClockJump => "clock-jump",
             Self::Failpoint => "failpoint",
         }
@@ -150,6 +168,11 @@ impl Scene<'_> {
             Fault::DamagedLog => damage::log(self),
             Fault::DamagedState => damage::state(self),
             Fault::Wiped => wipe::wipe(self),
+            Fault::PowerLoss => power::one(self),
+            Fault::PowerLossOfAll => power::all(self),
+            Fault::PausedReplication => replication::pause(self),
+            Fault::ManySessions => storm::sessions(self),
+            Fault::ManyPulls => storm::pulls(self),
             Fault::ClockJump => clock::jump(self),
             // It is armed at a start, and the run itself waits for it.
             Fault::Failpoint => Ok(()),

@@ -15,6 +15,7 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub(crate) use condition::Condition;
 pub(crate) use proxy::Pids;
@@ -23,6 +24,8 @@ pub(crate) use proxy::Pids;
 pub(crate) struct Direction {
     condition: watch::Sender<Condition>,
     bytes: AtomicU64,
+    /// When the line is free again: all connections share its rate.
+    free_at: Mutex<Instant>,
     /// Counts the cuts: a connection that sees it change is reset.
     resets: watch::Sender<u64>,
     /// Connections are reset in mid-stream once so many more bytes have passed; 0 is never.
@@ -34,9 +37,17 @@ impl Direction {
         Self {
             condition: watch::Sender::new(Condition::default()),
             bytes: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
             resets: watch::Sender::new(0),
             reset_after: AtomicU64::new(0),
         }
+    }
+
+    /// Takes the line for so many bytes; when they are on it.
+    fn transmit(&self, condition: Condition, bytes: usize) -> Instant {
+        let mut free_at = self.free_at.lock();
+        *free_at = Instant::now().max(*free_at) + condition.transmission(bytes);
+        *free_at
     }
 
     /// Counts bytes that are about to be passed on; true when they are where an armed reset has to happen.

@@ -57,10 +57,11 @@ impl Proxy {
 
 /// Connects through and carries both directions, until one end closes or the link resets them.
 async fn carry(client: TcpStream, target: SocketAddr, pair: Pair) {
-    let mut condition = pair.there.condition.subscribe();
-    // A connection that is made over a cut link hangs, as if its first packet got lost.
-    if condition.wait_for(|c| !c.dropped).await.is_err() {
-        return;
+    // A connection that is made over a cut link hangs, as if its first packet got lost, or the answer to that.
+    for direction in [&pair.there, &pair.back] {
+        if direction.condition.subscribe().wait_for(|c| !c.dropped).await.is_err() {
+            return;
+        }
     }
     let Ok(server) = TcpStream::connect(target).await else {
         reset(&client);

@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Direction;
 use super::proxy::Pair;
-use super::{Condition, Direction};
 
 /// Most bytes that are read at once. Small, so that a rate is smooth.
 const CHUNK_BYTES: usize = 16 << 10;
 /// Chunks that are under way at most: a window of 4 MiB.
 const CHUNKS_MAX: usize = 256;
 
+/// What a sender sends before it must hear that something arrived.
+const WINDOW_BYTES: usize = 64 << 10;
+
 /// Carries both directions until both are at their end.
 ///
 /// # Errors
 /// When an end fails, or the link resets its connections.
 pub(super) async fn both(client: &TcpStream, server: &TcpStream, pair: &Pair) -> io::Result<()> {
-    let there = direction(client, server, &pair.there);
-    let back = direction(server, client, &pair.back);
+    let there = direction(client, server, &pair.there, &pair.back);
+    let back = direction(server, client, &pair.back, &pair.there);
     let (mut there_resets, mut back_resets) = (pair.there.resets.subscribe(), pair.back.resets.subscribe());
     there_resets.mark_unchanged();
     back_resets.mark_unchanged();
@@ -37,24 +40,22 @@ pub(super) async fn both(client: &TcpStream, server: &TcpStream, pair: &Pair) ->
 /// A run of bytes, and when it arrives.
 type UnderWay = (Instant, Vec<u8>);
 
-async fn direction(from: &TcpStream, to: &TcpStream, link: &Direction) -> io::Result<()> {
+async fn direction(from: &TcpStream, to: &TcpStream, link: &Direction, back: &Direction) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
-    let send = send(from, sender, link.condition.subscribe());
-    let arrive = arrive(receiver, to, link);
+    let send = send(from, sender, link);
+    let arrive = arrive(receiver, to, link, back);
     tokio::try_join!(send, arrive).map(drop)
 }
 
 /// Reads, and puts on the line at the link's rate.
-async fn send(from: &TcpStream, line: mpsc::Sender<UnderWay>, link: watch::Receiver<Condition>) -> io::Result<()> {
-    let mut free_at = Instant::now();
+async fn send(from: &TcpStream, line: mpsc::Sender<UnderWay>, link: &Direction) -> io::Result<()> {
     loop {
         let chunk = read(from).await?;
         if chunk.is_empty() {
             return Ok(());
         }
-        let condition = *link.borrow();
-        free_at = free_at.max(Instant::now()) + condition.transmission(chunk.len());
-        tokio::time::sleep_until(free_at).await;
+        let condition = *link.condition.borrow();
+        tokio::time::sleep_until(link.transmit(condition, chunk.len())).await;
         let arrives = Instant::now() + condition.delay + jitter(condition.jitter);
         if line.send((arrives, chunk)).await.is_err() {
             return Ok(());
@@ -66,12 +67,23 @@ fn jitter(most: Duration) -> Duration {
     if most.is_zero() { Duration::ZERO } else { most.mul_f64(rand::rng().random_range(0.0..1.0)) }
 }
 
-/// Writes what has arrived. While the link is cut, nothing does.
-async fn arrive(mut line: mpsc::Receiver<UnderWay>, to: &TcpStream, link: &Direction) -> io::Result<()> {
-    let mut condition = link.condition.subscribe();
+/// Writes what has arrived. While the link is cut, nothing does; while the way back is, no more than a sender sends
+/// without hearing that anything arrived.
+async fn arrive(
+    mut line: mpsc::Receiver<UnderWay>,
+    to: &TcpStream,
+    link: &Direction,
+    back: &Direction,
+) -> io::Result<()> {
+    let (mut condition, mut way_back) = (link.condition.subscribe(), back.condition.subscribe());
+    let mut unacknowledged = 0;
     while let Some((arrives, chunk)) = line.recv().await {
         tokio::time::sleep_until(arrives).await;
         if condition.wait_for(|c| !c.dropped).await.is_err() {
+            return Ok(());
+        }
+        unacknowledged = if way_back.borrow().dropped { unacknowledged + chunk.len() } else { 0 };
+        if unacknowledged > WINDOW_BYTES && way_back.wait_for(|c| !c.dropped).await.is_err() {
             return Ok(());
         }
         if link.count(chunk.len() as u64) {

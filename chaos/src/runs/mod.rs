@@ -5,7 +5,7 @@ mod report;
 mod round;
 mod whole;
 
-use crate::cluster::Timing;
+use crate::cluster::{Timing, disk};
 use crate::faults::Fault;
 
 pub(crate) use whole::{Request, Verdict, run};
@@ -39,8 +39,8 @@ pub(crate) struct Run {
     pub(crate) about: &'static str,
     pub(crate) plan: &'static [Planned],
     pub(crate) timing: Timing,
-    /// A disk of so many MiB for each node.
-    pub(crate) disk_mib: Option<u64>,
+    /// A disk of its own for each node.
+    pub(crate) disk: Option<disk::Kind>,
     /// Nodes have a clock that can jump.
     pub(crate) clock: bool,
     /// Nodes are killed at failpoints, which the sources name.
@@ -50,11 +50,11 @@ pub(crate) struct Run {
 }
 
 const fn of(name: &'static str, about: &'static str, plan: &'static [Planned]) -> Run {
-    Run { name, about, plan, timing: Timing::NEAR, disk_mib: None, clock: false, failpoints: false, fresh: false }
+    Run { name, about, plan, timing: Timing::NEAR, disk: None, clock: false, failpoints: false, fresh: false }
 }
 
 /// All runs.
-pub(crate) const RUNS: [Run; 13] = [
+pub(crate) const RUNS: [Run; 16] = [
     of(
         "kill",
         "kill -9 of any node, of the leader, and of all at once",
@@ -83,7 +83,11 @@ pub(crate) const RUNS: [Run; 13] = [
         ..of("wan", "links of 20 to 300 ms, and of 64 kbit/s to 10 Mbit/s", &[each(Fault::Far), twice(Fault::Slow)])
     },
     of("reset", "connections reset in the midst of what they carry", &[twice(Fault::Reset)]),
-    Run { disk_mib: Some(160), fresh: true, ..of("disk-full", "a node's disk is full", &[twice(Fault::DiskFull)]) },
+    Run {
+        disk: Some(disk::Kind::Small(160)),
+        fresh: true,
+        ..of("disk-full", "a node's disk is full", &[twice(Fault::DiskFull)])
+    },
     of("fsync", "fsync fails, once and for good", &[each(Fault::FsyncOnce), each(Fault::FsyncForGood)]),
     Run {
         fresh: true,
@@ -94,6 +98,16 @@ pub(crate) const RUNS: [Run; 13] = [
         )
     },
     of("wiped", "a data folder is lost, and found again", &[each(Fault::Wiped)]),
+    Run {
+        disk: Some(disk::Kind::Volatile(600)),
+        ..of(
+            "power",
+            "all nodes lose power, and what was not synced",
+            &[each(Fault::PowerLoss), each(Fault::PowerLossOfAll)],
+        )
+    },
+    of("bounds", "more than a node may keep", &[each(Fault::ManySessions), each(Fault::ManyPulls)]),
+    of("lag", "a region's replication is paused", &[each(Fault::PausedReplication)]),
     Run { clock: true, ..of("clock", "a node's wall clock jumps by up to an hour", &[twice(Fault::ClockJump)]) },
     of(
         "churn",

@@ -51,6 +51,7 @@ impl Round<'_> {
     /// When the harness fails. A node that does not come back is a violation.
     pub(super) fn run(mut self, cluster: &mut Cluster) -> anyhow::Result<Outcomes> {
         let recorder = Arc::new(Recorder::new());
+        cluster.recorder = Some(recorder.clone());
         let clients = (0..NODES).map(|n| cluster.client(n)).collect();
         let world = Arc::new(World::new(recorder.clone(), clients, self.number, self.seed));
         let watch = Watch::start(cluster.desk.clone(), cluster.pids(), recorder.clone());

@@ -28,6 +28,12 @@ pub(crate) struct Request {
     pub(crate) sources: PathBuf,
     /// Variables for every node.
     pub(crate) environment: Vec<(String, String)>,
+    /// Variables for the first node.
+    pub(crate) environment_of_one: Vec<(String, String)>,
+    /// The only failpoint that is tried.
+    pub(crate) failpoint: Option<String>,
+    /// Rounds go on until this invariant is violated.
+    pub(crate) until: Option<String>,
     /// Rounds go on after one that violated something.
     pub(crate) keep_going: bool,
 }
@@ -53,12 +59,14 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
         binary: request.binary.clone(),
         timing: run.timing,
         environment: request.environment.clone(),
-        disk_mib: run.disk_mib,
+        environment_of_one: request.environment_of_one.clone(),
+        disk: run.disk,
     };
     if run.clock {
         options.environment.extend(prepare_clocks(clocks.path())?);
     }
-    let mut failpoints = if run.failpoints { Some(Failpoints::of(&request.sources)?) } else { None };
+    let mut failpoints =
+        if run.failpoints { Some(Failpoints::of(&request.sources, request.failpoint.as_deref())?) } else { None };
     let rounds = failpoints.as_ref().map_or(request.rounds, |f| f.rounds().max(request.rounds));
     let mut whole = Whole { run, request, counts: Counts::default(), violations: Vec::new() };
     let mut random = StdRng::seed_from_u64(request.seed);
@@ -130,9 +138,11 @@ impl Whole<'_> {
         for violation in &violations {
             println!("  {}: {}", violation.invariant, violation.what.chars().take(1_500).collect::<String>());
         }
-        self.violations.extend(violations);
+        let found = |wanted: &String| violations.iter().any(|v| v.invariant == wanted);
         // A cluster that is broken once is no ground for further rounds.
-        Ok(!self.request.keep_going)
+        let done = self.request.until.as_ref().map_or(!self.request.keep_going, found);
+        self.violations.extend(violations);
+        Ok(done)
     }
 
     fn verdict(self, rounds: u32, failpoints: Option<&Failpoints>) -> Verdict {

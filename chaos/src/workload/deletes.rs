@@ -44,6 +44,9 @@ impl Worker {
         if outcome != Outcome::Ok {
             return Some(outcome);
         }
+        if self.chance(40) {
+            return Some(self.delete_what_is_mounted_elsewhere(node, &repository, &blob));
+        }
         let other = self.node();
         let (outcome, _, revision) = self.delete(other, What::Blob, &repository, &blob.digest.to_string());
         if revision.is_some() {
@@ -52,6 +55,24 @@ impl Worker {
             self.world.read_blob(reader, &read);
         }
         Some(outcome)
+    }
+
+    /// The other repository goes on having it.
+    fn delete_what_is_mounted_elsewhere(&mut self, node: usize, repository: &str, blob: &Blob) -> Outcome {
+        let target = format!("{repository}-mounted");
+        let start = self.world.recorder.now();
+        let path = format!("/v2/{target}/blobs/uploads/?mount={}&from={repository}", blob.digest);
+        let reply = self.world.clients[node].call("POST", &path, &[], b"");
+        if reply.status() == 202 {
+            return Outcome::Failed;
+        }
+        let mounted = self.world.blob_pushed(node, &target, blob, start, &reply);
+        let (outcome, _, revision) = self.delete(node, What::Blob, repository, &blob.digest.to_string());
+        if mounted == Outcome::Ok && revision.is_some() {
+            let reader = self.node();
+            self.world.read_blob(reader, &BlobRead { min_revision: revision, ..BlobRead::whole(&target, blob) });
+        }
+        outcome
     }
 
     fn delete(&self, node: usize, what: What, repository: &str, digest: &str) -> (Outcome, Span, Option<u64>) {

@@ -3,8 +3,8 @@
 use rand::RngExt as _;
 
 use super::Worker;
-use super::world::{Put, World};
-use crate::content::{Blob, Image};
+use super::world::{BlobRead, Put, World};
+use crate::content::{Blob, Image, MANIFEST};
 use crate::history::Outcome;
 
 /// Up to here a blob has no block checksums.
@@ -12,14 +12,57 @@ const SMALL_BYTES: usize = 64 << 10;
 const LARGE_BYTES: usize = 1_500_000;
 
 impl Worker {
-    /// An image, blob by blob, then its manifest, all at one node.
+    /// An image, blob by blob, then its manifest, all at one node; now and then what has to be refused.
     pub(super) fn push(&mut self, node: usize) -> Outcome {
+        match self.random.random_range(0..100) {
+            0..4 => return self.push_under_a_wrong_digest(node),
+            4..8 => return self.push_without_a_layer(node),
+            8..14 => self.push_and_leave(node),
+            _ => {}
+        }
         let layers = self.random.random_range(1..=2);
         let layers: Vec<Blob> = (0..layers).map(|_| self.fresh_blob()).collect();
         let image = Image::new(self.world.seed(), layers, None);
         let repository = self.world.repository(&mut self.random);
         let tag = if self.chance(40) { World::fought_for(&mut self.random) } else { own_tag(&image) };
         self.push_image(node, &repository, &tag, &image)
+    }
+
+    /// Bytes under the digest of others: were they taken, they would be read as wrong.
+    fn push_under_a_wrong_digest(&mut self, node: usize) -> Outcome {
+        let (right, wrong) = (self.fresh_blob(), Blob::new(self.world.seed(), 3_000));
+        let repository = self.world.repository(&mut self.random);
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={}", right.digest);
+        let reply = self.world.clients[node].call("POST", &path, &[], &wrong.content());
+        if reply.outcome_of_write() == Outcome::Ok {
+            self.world.read_blob(node, &BlobRead::whole(&repository, &right));
+        }
+        Outcome::Failed
+    }
+
+    /// A manifest whose layer nobody has: were it taken, it would not be complete.
+    fn push_without_a_layer(&mut self, node: usize) -> Outcome {
+        let missing = Blob::new(self.world.seed(), 3_000);
+        let image = Image::new(self.world.seed(), vec![missing], None);
+        let repository = self.world.repository(&mut self.random);
+        for config in &image.blobs[1..] {
+            self.world.push_blob(node, &repository, config);
+        }
+        let path = format!("/v2/{repository}/manifests/{}", image.digest);
+        let reply = self.world.clients[node].call("PUT", &path, &[("content-type", MANIFEST)], &image.manifest);
+        if reply.outcome_of_write() == Outcome::Ok {
+            let digest = image.digest.to_string();
+            self.world
+                .read_blob(node, &BlobRead { of_manifest: Some(&digest), ..BlobRead::whole(&repository, &missing) });
+        }
+        Outcome::Failed
+    }
+
+    /// A client that goes in the midst of a body.
+    fn push_and_leave(&mut self, node: usize) {
+        let blob = Blob::new(self.world.seed(), 700_000);
+        let repository = self.world.repository(&mut self.random);
+        self.world.clients[node].push_and_leave(&repository, &blob.digest, &blob.content());
     }
 
     /// All of an image under a tag.

@@ -1,5 +1,7 @@
 //! Upload sessions whose requests go through several nodes.
 
+use std::time::Duration;
+
 use atoll_types::Digest;
 use rand::RngExt as _;
 
@@ -12,6 +14,8 @@ use crate::history::{Outcome, SessionStep, Span, Step};
 
 /// How often a session is asked where it is after a chunk without an answer.
 const ASKS_MAX: usize = 3;
+/// A client that is slow between two chunks.
+const PATIENT_CLIENT: Duration = Duration::from_millis(3_300);
 
 impl Worker {
     /// A blob in chunks, each through another node, and an image of it.
@@ -47,10 +51,15 @@ impl Worker {
             self.ask_through_another_repository(&session);
         }
         let content = blob.content();
-        if !self.append_all(&mut session, &content) {
-            return Outcome::Failed;
+        let outcome = if self.append_all(&mut session, &content) {
+            self.finish(&session, repository, blob)
+        } else {
+            Outcome::Failed
+        };
+        if outcome == Outcome::Failed {
+            self.cancel(&session);
         }
-        self.finish(&session, repository, blob)
+        outcome
     }
 
     /// All chunks; false when the session is lost.
@@ -68,7 +77,12 @@ impl Worker {
                 offset += length;
                 session.at = reply.header("location").to_owned();
                 self.stepped(node, session, start, Step::Appended { offset: offset as u64 }, &reply);
+                self.between_chunks(session, offset as u64);
                 continue;
+            }
+            if reply.status() == 404 {
+                self.stepped(node, session, start, Step::Lost, &reply);
+                return false;
             }
             asks += 1;
             match self.ask(session) {
@@ -77,6 +91,34 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// What a client may do, or let pass, before its next chunk.
+    fn between_chunks(&mut self, session: &Session, offset: u64) {
+        match self.random.random_range(0..100) {
+            0..8 => std::thread::sleep(PATIENT_CLIENT),
+            8..40 => {
+                self.ask(session);
+            }
+            40..50 => {
+                let (node, start) = (self.node(), self.world.recorder.now());
+                let range = format!("{}-{}", offset + 7, offset + 11);
+                let reply = self.world.clients[node].call("PATCH", &session.at, &[("content-range", &range)], b"wrong");
+                if reply.status() != 0 {
+                    self.stepped(node, session, start, Step::Misplaced, &reply);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives a session up. When that fails, nobody knows whether it is open.
+    fn cancel(&mut self, session: &Session) {
+        let (node, start) = (self.node(), self.world.recorder.now());
+        let reply = self.world.clients[node].call("DELETE", &session.at, &[], b"");
+        if matches!(reply.status(), 204 | 404) {
+            self.stepped(node, session, start, Step::Cancelled, &reply);
+        }
     }
 
     /// How many bytes a session has, asked through any node.
@@ -113,6 +155,7 @@ impl Worker {
             if self.chance(25) {
                 let (again, start) = (self.node(), self.world.recorder.now());
                 let reply = self.world.clients[again].call("PUT", &path, &[], b"");
+                self.stepped(again, session, start, Step::FinishedAgain, &reply);
                 if reply.status() == 201 {
                     let digest = reply.header("docker-content-digest").parse().unwrap_or(Digest::sha256(b""));
                     self.stepped(again, session, start, finished(digest), &reply);

@@ -1,0 +1,76 @@
+//! More than a node may keep: upload sessions that nobody uses, and hundreds of MiB of pulls.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use anyhow::{Context, bail};
+
+use super::Scene;
+use crate::content::Blob;
+use crate::history::{Brought, Outcome};
+use crate::watch::resident_bytes;
+use crate::workload::BlobRead;
+
+const THREADS: usize = 4;
+/// One more than may be open at a node.
+const SESSIONS: u64 = 10_001;
+const PULLED_BYTES: u64 = 400 << 20;
+const BLOB_BYTES: usize = 4 << 20;
+/// What caches may grow by meanwhile; a node that kept what it sent would grow by all of it.
+const GROWTH_BYTES_MAX: u64 = 160 << 20;
+
+/// Sessions beyond the bound are refused with 429. They end with their node.
+pub(super) fn sessions(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let node = scene.node();
+    let client = scene.cluster.client(node);
+    let (opened, refused) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while !refused.load(Ordering::Relaxed) && opened.load(Ordering::Relaxed) < SESSIONS {
+                    match client.call("POST", "/v2/storm/sessions/blobs/uploads/", &[], b"").status() {
+                        202 => opened.fetch_add(1, Ordering::Relaxed),
+                        429 => u64::from(refused.swap(true, Ordering::Relaxed)),
+                        _ => 0,
+                    };
+                }
+            });
+        }
+    });
+    if !refused.into_inner() {
+        scene.found.push(("I13", format!("node {node} opened {} upload sessions", opened.into_inner())));
+    }
+    scene.cluster.kill(node)?;
+    scene.cluster.start_node(node, &[])?;
+    scene.cluster.wait_node_ready(node)
+}
+
+/// Memory does not grow with what is pulled.
+pub(super) fn pulls(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let (node, blob) = (scene.node(), Blob::new(scene.world.seed(), BLOB_BYTES));
+    if scene.world.push_blob(node, "storm/pulls", &blob) != Outcome::Ok {
+        bail!("a blob cannot be pushed while nothing is faulty");
+    }
+    let pid = scene.cluster.pid(node).context("a node that runs has a process")?;
+    let before = resident_bytes(pid).context("a node that runs has memory")?;
+    let left = AtomicU64::new(PULLED_BYTES / BLOB_BYTES as u64);
+    let failed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+                    let brought = scene.world.read_blob(node, &BlobRead::whole("storm/pulls", &blob));
+                    failed.fetch_add(u64::from(brought != Brought::Right), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let grown = resident_bytes(pid).context("a node that runs has memory")?.saturating_sub(before);
+    println!("  {} MiB pulled from node {node}: {} MiB more resident", PULLED_BYTES >> 20, grown >> 20);
+    if grown > GROWTH_BYTES_MAX {
+        scene.found.push(("I13", format!("node {node} grew by {grown} bytes while {PULLED_BYTES} were pulled")));
+    }
+    match failed.into_inner() {
+        0 => Ok(()),
+        failed => bail!("{failed} pulls of a blob failed while nothing was faulty"),
+    }
+}
