@@ -26,15 +26,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["consensus", "replication", "http", "admin"]),
     ("atoll", &["consensus", "replication", "http", "admin"]),
     ("bench", &[]),
-    ("xtask", &[]),
-];
-/// They stay pure, or know nothing of Atoll.
-const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "bench", "xtask"];
     ("chaos", &["types"]),
     ("xtask", &[]),
 ];
 /// They stay pure, or know nothing of Atoll.
-const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "chaos", "xtask"];
+const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "bench", "chaos", "xtask"];
 /// What is kept behind one crate.
 const ONLY_IN: &[(&str, &str)] = &[("openraft", "consensus"), ("rocksdb", "storage")];
 

@@ -50,9 +50,7 @@ const WRK: Prerequisite = Prerequisite {
     brew: "wrk",
 };
 const STRACE: Prerequisite = Prerequisite {
-    what: "strace, with which the bench counts syncs",
-const STRACE: Prerequisite = Prerequisite {
-    what: "strace, which makes fsync fail",
+    what: "strace, which counts syncs and makes them fail",
     found: || on_path("strace").is_some(),
     debian: "strace",
     fedora: "strace",
@@ -71,6 +69,7 @@ const DOCKER_REGISTRY: Prerequisite = Prerequisite {
     debian: "docker-registry",
     fedora: "docker-distribution",
     brew: "docker-registry",
+};
 const FAKETIME: Prerequisite = Prerequisite {
     what: "libfaketime, which makes clocks jump",
     found: || on_path("faketime").is_some(),

@@ -15,7 +15,7 @@ pub(super) fn leader(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 
 fn kill(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
     scene.cluster.kill(node)?;
-    scene.last(0, 2_500);
+    scene.last(500, 4_000);
     scene.cluster.start_node(node, &[])?;
     scene.cluster.wait_node_ready(node)
 }
