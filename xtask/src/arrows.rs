@@ -12,12 +12,13 @@ use crate::workspace;
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("telemetry", &[]),
+    ("fault", &[]),
     ("oci", &["types"]),
     ("proto", &["types"]),
     ("metadata", &["types"]),
-    ("storage", &["metadata"]),
+    ("storage", &["metadata", "fault"]),
     ("consensus", &["storage", "proto"]),
-    ("blobstore", &["types"]),
+    ("blobstore", &["types", "fault"]),
     ("auth", &["types"]),
     ("registry", &["types", "oci", "auth", "metadata", "blobstore"]),
     ("replication", &["registry", "proto"]),
@@ -30,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 /// They stay pure, or know nothing of Atoll.
-const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "bench", "chaos", "xtask"];
+const WITHOUT_TELEMETRY: &[&str] = &["types", "oci", "metadata", "telemetry", "fault", "bench", "chaos", "xtask"];
 /// What is kept behind one crate.
 const ONLY_IN: &[(&str, &str)] = &[("openraft", "consensus"), ("rocksdb", "storage")];
 
@@ -137,6 +138,9 @@ mod tests {
             ("registry", "consensus"),
             ("http", "replication"),
             ("telemetry", "types"),
+            ("metadata", "fault"),
+            ("auth", "fault"),
+            ("fault", "types"),
             ("xtask", "types"),
             ("registry", "atoll"),
             ("registry", "openraft"),
@@ -158,6 +162,8 @@ mod tests {
             ("atoll", "blobstore"),
             ("testkit", "metadata"),
             ("http", "telemetry"),
+            ("http", "fault"),
+            ("consensus", "fault"),
             ("consensus", "openraft"),
             ("storage", "rocksdb"),
             ("metadata", "serde"),

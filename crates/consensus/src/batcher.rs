@@ -6,6 +6,7 @@ mod tests;
 use std::future::Future;
 use std::sync::Arc;
 
+use atoll_fault::step;
 use atoll_metadata::Entry;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -190,12 +191,12 @@ impl<P: ProposeMany> BatcherTask<P> {
         if entries.is_empty() {
             return;
         }
-        match self.raft.propose_many(entries).await {
+        match step!("propose.submit", self.raft.propose_many(entries).await) {
             Ok(mut results) => {
                 self.in_flight.spawn(async move {
                     for asker in askers {
                         let result = results.next().await;
-                        asker.tell(answer_of(result));
+                        step!("propose.answer", asker.tell(answer_of(result)));
                     }
                 });
             }

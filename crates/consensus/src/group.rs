@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use atoll_fault::step;
 use atoll_metadata::{Applied, Entry, KvError, KvRead};
 use atoll_proto::metadata::v1::StatusRequest;
 use atoll_proto::metadata::v1::metadata_client::MetadataClient;
@@ -180,7 +181,7 @@ impl Group {
         if nodes.len() != members.len() {
             return Err(GroupError::Options("two members have the same number".to_owned()));
         }
-        match self.inner.raft.initialize(nodes).await {
+        match step!("group.initialize", self.inner.raft.initialize(nodes).await) {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(error)) => Err(GroupError::Refused(error.to_string())),
             Err(RaftError::Fatal(error)) => Err(stopped(error)),

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use atoll_fault::step;
 use atoll_metadata::{Applied, Command, Entry, Envelope, Outcome, Rejection};
 use atoll_proto::metadata::v1::metadata_client::MetadataClient;
 use atoll_proto::metadata::v1::{ProposeRequest, propose_response};
@@ -122,7 +123,7 @@ impl<'a> Proposing<'a> {
 
     async fn ask(&self, leader: &Leader) -> Answer {
         match leader {
-            Leader::Here => self.inner.batcher.propose(self.entry.clone(), self.deadline).await,
+            Leader::Here => step!("propose.here", self.inner.batcher.propose(self.entry.clone(), self.deadline).await),
             Leader::Peer(node, at) => match self.inner.peers.channel(*node, &at.grpc_address, Lane::Forward) {
                 Ok(channel) => forward(MetadataClient::new(channel), &self.entry, self.deadline).await,
                 Err(error) => Answer::refused(error.to_string()),
@@ -190,7 +191,7 @@ where
         entry: entry.encode().into(),
         timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
     };
-    match leader.propose(request).await {
+    match step!("propose.forward", leader.propose(request).await) {
         Ok(response) => {
             let response = response.into_inner();
             match response.result {

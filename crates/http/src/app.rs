@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use atoll_auth::{Access, Action, Authorizer, Identity};
+use atoll_fault::step;
 use atoll_registry::{Freshness, Mode, Registry, RegistryError};
 use atoll_telemetry::Metrics;
 use atoll_types::RepositoryName;
@@ -77,7 +78,7 @@ impl App {
         T: Send + 'static,
     {
         let write = tracing::Instrument::instrument(write, tracing::Span::current());
-        match self.tasks.spawn(write).await {
+        match step!("request.write", self.tasks.spawn(write).await) {
             Ok(result) => Ok(result?),
             Err(error) => {
                 tracing::error!(%error, "a write panicked");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use atoll_auth::{Access, Delete, Pull, Push};
 use atoll_blobstore::ByteStream;
+use atoll_fault::step;
 use atoll_metadata::{BlobSource, Command, KvError, KvRead, Rejection, read};
 use atoll_types::{Digest, RepositoryName, Revision};
 
@@ -89,7 +90,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Revision, RegistryError> {
         let command = Command::DeleteBlob { repository: access.repository().clone(), digest: *digest };
-        Ok(self.view.write(access, command, options).await?.0)
+        Ok(step!("blob.delete", self.view.write(access, command, options).await)?.0)
     }
 
     /// Links a blob of another repository that the caller may read. `None`: it is not there, or no source was named;
@@ -108,7 +109,7 @@ impl Registry {
         let Ok(BlobHandle { size, .. }) = found else { return Ok(None) };
         let source = BlobSource::Mounted { from: from.repository().clone() };
         let command = Command::LinkBlob { repository: access.repository().clone(), digest: *digest, size, source };
-        match self.view.write(access, command, options).await {
+        match step!("blob.mount", self.view.write(access, command, options).await) {
             Ok((revision, _)) => Ok(Some(Linked { digest: *digest, revision })),
             Err(RegistryError::Rejected(Rejection::BlobUnknown(_) | Rejection::RepositoryUnknown(_))) => Ok(None),
             Err(error) => Err(error),

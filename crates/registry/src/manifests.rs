@@ -1,6 +1,7 @@
 //! Manifests: read, put, deleted.
 
 use atoll_auth::{Access, Delete, Pull, Push};
+use atoll_fault::step;
 use atoll_metadata::{
     Command, Done, Expected, KvError, KvRead, ManifestBody, ManifestReference, PutManifest, Rejection, TagUpdate, read,
 };
@@ -121,7 +122,7 @@ impl Registry {
         let updates = tags.iter().map(|tag| TagUpdate { tag: tag.clone(), expected: target.expected }).collect();
         let inline = size <= Command::INLINE_BODY_BYTES_MAX;
         let put = put_command(access.repository().clone(), digest, parsed, body, updates, inline);
-        let (revision, done) = self.view.write(access, put, options).await?;
+        let (revision, done) = step!("manifest.put", self.view.write(access, put, options).await)?;
         let created = matches!(done, Done::ManifestPut { created: true });
         Ok(PutAnswer { digest, subject, tags, revision, created })
     }
@@ -154,7 +155,7 @@ impl Registry {
             Reference::Tag(tag) => Command::DeleteTag { repository, tag: tag.clone() },
             Reference::Digest(digest) => Command::DeleteManifest { repository, digest: *digest },
         };
-        Ok(self.view.write(access, command, options).await?.0)
+        Ok(step!("manifest.delete", self.view.write(access, command, options).await)?.0)
     }
 }
 

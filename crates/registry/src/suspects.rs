@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::BlobStore;
+use atoll_fault::step;
 use atoll_metadata::{Command, CopyOutcome, Done, DropItem, KvError, KvRead, Outcome, read};
 use atoll_types::{ObjectName, RequestId};
 use tokio::sync::mpsc;
@@ -102,7 +103,7 @@ impl Dropper {
             client_address: String::new(),
             deadline: Instant::now() + DROP_WAIT,
         };
-        match self.view.metadata.propose(proposal).await {
+        match step!("copy.distrust", self.view.metadata.propose(proposal).await) {
             Ok(applied) => tell_of_last_copies(&copies, &applied.outcome),
             Err(error) => {
                 tracing::warn!(%error, "bad copies could not be dropped; their next reader reports them again");

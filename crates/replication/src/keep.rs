@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use atoll_blobstore::{BlobStore, StoreError, VerifyingWriter, WriteError};
+use atoll_fault::step;
 use atoll_metadata::{CopyItem, CopyOutcome, KvError, read};
 use atoll_registry::{MetadataGroup, MetadataGroupExt};
 use atoll_types::{Digest, ObjectName};
@@ -61,7 +62,7 @@ impl Keeper {
 
     /// Proves the digest, makes the object durable, and records it.
     pub(crate) async fn finish(&self, writer: VerifyingWriter, digest: &Digest) -> Result<Kept, KeepError> {
-        let finished = match writer.finish(digest).await {
+        let finished = match step!("copy.finish", writer.finish(digest).await) {
             Ok(finished) => finished,
             Err(WriteError::DigestMismatch { expected, actual }) => {
                 return Err(KeepError::Digest(Box::new(WrongDigest { expected, actual })));
@@ -86,7 +87,7 @@ impl Keeper {
 
     /// Removes an object that no record names. One that stays is swept later.
     async fn remove(&self, object: &ObjectName) {
-        if let Err(error) = self.store.delete(object).await {
+        if let Err(error) = step!("copy.remove", self.store.delete(object).await) {
             tracing::warn!(%object, %error, "an object that no copy names stays until it is swept");
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_fault::step;
 use atoll_metadata::{Command, CopyItem, CopyOutcome, Done, Outcome};
 use atoll_registry::{MetadataGroup, ProposeError};
 use tokio::sync::{mpsc, oneshot};
@@ -127,7 +128,7 @@ impl RecorderTask {
 async fn record_batch(local: LocalNode, metadata: Arc<dyn MetadataGroup>, batch: Vec<Waiting>) {
     let (copies, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let command = Command::RecordCopies { region: local.region, store: local.store, copies };
-    let outcome = match propose::system(&*metadata, command, COMMAND_WAIT).await {
+    let outcome = match step!("copy.record", propose::system(&*metadata, command, COMMAND_WAIT).await) {
         Ok(applied) => of_outcome(applied.outcome),
         Err(ProposeError::NotProposed(why)) => Err(RecordError::NotRecorded(why)),
         Err(ProposeError::Unknown(why)) => Err(RecordError::Unknown(why)),

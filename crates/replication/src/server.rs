@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::{BlobStore, BlockStream, CheckedReader, StoreError};
+use atoll_fault::step;
 use atoll_metadata::{Command, DropItem, read};
 use atoll_proto::replication::v1::blobs_server::{Blobs, BlobsServer};
 use atoll_proto::replication::v1::{self, FetchRequest, PingRequest, PingResponse};
@@ -157,7 +158,7 @@ impl Reports {
                 return;
             }
             let command = Command::DropCopies { region, copies: vec![DropItem { digest, object }] };
-            let dropped = propose::system(&*metadata, command, REPORT_WAIT);
+            let dropped = async { step!("copy.drop", propose::system(&*metadata, command, REPORT_WAIT).await) };
             if let Some(Err(error)) = stop.run_until_cancelled(dropped).await {
                 tracing::warn!(%digest, %error, "the bad copy is still recorded");
             }

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use atoll_fault::step;
+
 use crate::error::{Result, StorageError};
 
 /// Syncs a folder, so that what was created, renamed or removed in it stays so.
@@ -118,7 +120,7 @@ impl Drop for DirGuard {
         if !self.condemned.load(std::sync::atomic::Ordering::Acquire) {
             return;
         }
-        if let Err(error) = remove_dir(&self.path) {
+        if let Err(error) = step!("folder.remove", remove_dir(&self.path)) {
             // The next start clears it away.
             tracing::warn!(%error, "cannot remove a folder that is no longer needed");
         }

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atoll_fault::step_io;
 use atoll_types::{ClusterId, Incarnation, NodeId, NodeName};
 use parking_lot::Mutex;
 
@@ -76,7 +77,8 @@ impl DataFolder {
             None => new_marker(&path, identity)?,
         };
         for folder in ["log", "state", "snapshots"] {
-            durable::create_dir(&path.join(folder))?;
+            let folder = path.join(folder);
+            step_io!("folder.create", StorageError::io("create", &folder), durable::create_dir(&folder))?;
         }
         let (marker, incarnation) = with_incarnation(&path, marker)?;
         let folder = Self { path, marker: Mutex::new(marker), incarnation, lock: Arc::new(lock) };
@@ -222,7 +224,7 @@ fn with_incarnation(path: &Path, marker: Marker) -> Result<(Marker, Incarnation)
 fn write_marker(path: &Path, marker: &Marker) -> Result<()> {
     let file = path.join(MARKER);
     let text = serde_json::to_vec_pretty(marker).map_err(|e| StorageError::io("encode", &file)(e.into()))?;
-    durable::replace_file(&file, &text)
+    step_io!("folder.marker", StorageError::io("write", &file), durable::replace_file(&file, &text))
 }
 
 /// Takes the lock and leaves this process' id in its file for the message that a second process prints.

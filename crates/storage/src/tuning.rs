@@ -124,9 +124,9 @@ fn database(path: &Path, resources: &Resources) -> Result<Options> {
 fn logger() -> InfoLogger {
     InfoLogger::new_callback_logger(LogLevel::Warn, |level, message| match level {
         LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", message.trim_end()),
-        // The options at each start; they pass every level.
-        LogLevel::Header => tracing::debug!(target: "rocksdb", "{}", message.trim_end()),
-        _ => tracing::warn!(target: "rocksdb", "{}", message.trim_end()),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", message.trim_end()),
+        // The options at each start pass every level, and come as plain information.
+        _ => tracing::debug!(target: "rocksdb", "{}", message.trim_end()),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The composition root: the only place that names concrete parts together. [`run`] reads as the boot checklist.
 
+mod faults;
 mod gauges;
 mod group;
 mod health;
@@ -52,6 +53,7 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    faults::arm()?;
     let mut node = Node::start(config).await?;
     let ended = node.ended().await;
     if tokio::time::timeout(STOP_WAIT, node.stop()).await.is_err() {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_fault::step;
 use atoll_metadata::{Command, Outcome, RegisterNode, Rejection, read};
 use atoll_registry::{Applied, MetadataGroup, MetadataGroupExt, Proposal, ProposeError};
 use atoll_types::{RequestId, StoreId};
@@ -77,17 +78,20 @@ pub(crate) async fn register(
 
 async fn attempt(metadata: &dyn MetadataGroup, node: &RegisterNode, cluster: read::Cluster) -> Result<(), Problem> {
     if metadata.read(|kv| read::cluster(kv))?.is_none() {
-        propose(metadata, Command::InitCluster { cluster: cluster.id, epoch: cluster.epoch }).await?;
+        let init = Command::InitCluster { cluster: cluster.id, epoch: cluster.epoch };
+        step!("registration.cluster", propose(metadata, init).await)?;
     }
     if metadata.read(|kv| read::region(kv, &node.region))?.is_none() {
-        propose(metadata, Command::RegisterRegion { region: node.region.clone() }).await?;
+        let register = Command::RegisterRegion { region: node.region.clone() };
+        step!("registration.region", propose(metadata, register).await)?;
     }
     if let Some(store) = node.store {
         claim_store(metadata, node, store).await?;
     }
     let known = metadata.read(|kv| read::nodes(kv))?;
     if !known.contains(node) {
-        propose(metadata, Command::RegisterNode(Box::new(node.clone()))).await?;
+        let register = Command::RegisterNode(Box::new(node.clone()));
+        step!("registration.node", propose(metadata, register).await)?;
     }
     Ok(())
 }
@@ -96,7 +100,10 @@ async fn attempt(metadata: &dyn MetadataGroup, node: &RegisterNode, cluster: rea
 async fn claim_store(metadata: &dyn MetadataGroup, node: &RegisterNode, store: StoreId) -> Result<(), Problem> {
     let region = metadata.read(|kv| read::region(kv, &node.region))?;
     match region.and_then(|r| r.store) {
-        None => propose(metadata, Command::SetStore { region: node.region.clone(), store, replaces: None }).await,
+        None => {
+            let claim = Command::SetStore { region: node.region.clone(), store, replaces: None };
+            step!("registration.store", propose(metadata, claim).await)
+        }
         Some(known) if known == store => Ok(()),
         Some(known) => Err(Problem::Refused(format!(
             "region {} has object store {known}, this node has {store}: nodes of one region share one store; mount \

@@ -1,8 +1,10 @@
 //! The marker that says whose store a folder is, and the probe.
 
+use std::convert::identity;
 use std::io;
 use std::path::Path;
 
+use atoll_fault::step_io;
 use atoll_types::{ClusterId, StoreId};
 
 use super::Shared;
@@ -73,7 +75,7 @@ fn read(path: &Path) -> Result<Option<Marker>, StoreError> {
 fn write_new(shared: &Shared, path: &Path, marker: &Marker) -> Result<Marker, StoreError> {
     let failed = |e: io::Error| store_error(&format!("writing {}", path.display()), &e);
     let file = shared.temp.create().and_then(|file| fill(file, &marker.to_bytes())).map_err(failed)?;
-    match file.publish(path) {
+    match step_io!("store.marker", identity, file.publish(path)) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => super::sync_parent(path).map_err(failed)?,
         Err(e) => return Err(failed(e)),

@@ -18,6 +18,7 @@ mod read;
 mod temp;
 mod write;
 
+use std::convert::identity;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::ops::Range;
@@ -27,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use atoll_fault::step_io;
 use atoll_types::{ClusterId, ObjectName, StoreId};
 
 use self::error::{object_error, store_error};
@@ -150,13 +152,14 @@ impl BlobStore for FsStore {
 
 fn delete(shared: &Shared, name: ObjectName) -> Result<(), StoreError> {
     let path = shared.path(&name);
-    match std::fs::remove_file(&path) {
+    match step_io!("object.delete", identity, std::fs::remove_file(&path)) {
         Ok(()) => {}
         // Synced even so: who removed it may not have come to that, and what is acknowledged must be durable.
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(shared.object_error(&name, "removing", &e)),
     }
-    sync_parent(&path).map_err(|e| shared.object_error(&name, "syncing the removal of", &e))
+    let synced = step_io!("object.delete_sync", identity, sync_parent(&path));
+    synced.map_err(|e| shared.object_error(&name, "syncing the removal of", &e))
 }
 
 /// Makes all folders at once, so that completing an object never has to make and sync one.
@@ -171,8 +174,7 @@ fn prepare_folders(root: &Path) -> io::Result<()> {
             create_folder(&shard)?;
         }
     }
-    sync_folder(&objects)?;
-    sync_folder(root)
+    step_io!("store.folders", identity, sync_folder(&objects).and_then(|()| sync_folder(root)))
 }
 
 /// Makes a folder and those above it, each synced into the one that holds it.

@@ -1,11 +1,14 @@
 //! Files being written. They bear their owner's name, and an owner holds a lock as long as it lives, so that two nodes
 //! on one mount never sweep each other's.
 
+use std::convert::identity;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use atoll_fault::step_io;
 
 /// The folder for temporary files, with the lock of this owner.
 pub(super) struct TempFolder {
@@ -67,7 +70,7 @@ impl TempFile {
     /// later may not be told that writing it back has failed meanwhile (fsync(2)).
     pub(super) fn close(&mut self) -> io::Result<()> {
         if let Some(file) = self.file.take() {
-            file.sync_data()?;
+            step_io!("object.park", identity, file.sync_data())?;
         }
         Ok(())
     }
@@ -102,10 +105,10 @@ impl TempFile {
 
     /// Makes it durable and visible under a name that must be free: bytes, then the name, then the folder.
     pub(super) fn publish(mut self, target: &Path) -> io::Result<()> {
-        self.sync()?;
-        rename_new(&self.path, target)?;
+        step_io!("object.sync", identity, self.sync())?;
+        step_io!("object.rename", identity, rename_new(&self.path, target))?;
         self.is_linked = false;
-        super::sync_parent(target).inspect_err(|_| {
+        step_io!("object.folder", identity, super::sync_parent(target)).inspect_err(|_| {
             // The object counts as not written. Nobody has its name, so this only saves space until the sweep.
             let _ = std::fs::remove_file(target);
         })
@@ -114,7 +117,7 @@ impl TempFile {
     /// Removes it, and says whether that worked.
     pub(super) fn remove(mut self) -> io::Result<()> {
         self.is_linked = false;
-        std::fs::remove_file(&self.path)
+        step_io!("object.abort", identity, std::fs::remove_file(&self.path))
     }
 }
 
@@ -182,7 +185,7 @@ fn sweep(folder: &Path) -> io::Result<()> {
         let Some(owner) = name.to_str().and_then(owner_of) else { continue };
         let Some(held) = lock_of_dead(&lock_path(folder, owner))? else { continue };
         // A lock may go before its owner's files: one without a lock counts as free too.
-        remove_if_there(&folder.join(&name))?;
+        step_io!("store.sweep", identity, remove_if_there(&folder.join(&name)))?;
         drop(held);
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! An object being written into a folder.
 
+use std::convert::identity;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atoll_fault::step_io;
 use atoll_types::ObjectName;
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -187,8 +189,8 @@ fn append(shared: &Shared, name: &ObjectName, file: Option<TempFile>, chunk: &[u
     let failed = |e: std::io::Error| store_error(&format!("writing {name}"), &e);
     let mut file = match file {
         Some(file) => file,
-        None => shared.temp.create().map_err(failed)?,
+        None => step_io!("object.create", identity, shared.temp.create()).map_err(failed)?,
     };
-    file.append(chunk).map_err(failed)?;
+    step_io!("object.write", identity, file.append(chunk)).map_err(failed)?;
     Ok(file)
 }

@@ -1,10 +1,12 @@
 //! The Raft log as openraft wants it, over the storage's.
 
+use std::convert::identity;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use atoll_fault::step_io;
 use atoll_storage::{LogDone, LogEntry, LogStore, StateStore, StorageError};
 use futures::{Stream, TryStreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -82,7 +84,7 @@ impl Log {
         let gone = |_| io::Error::other("the state machine has ended");
         applied.wait_for(|revision| *revision >= index).await.map_err(gone)?;
         let state = guard.state.clone();
-        blocking(move || cover(&state, index)).await
+        step_io!("log.cover", identity, blocking(move || cover(&state, index)).await)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The replicated state machine as openraft wants it, over the storage's state.
 
+use std::convert::identity;
 use std::io;
 use std::sync::Arc;
 
+use atoll_fault::{step, step_io};
 use atoll_metadata::{Command, KvError};
 use atoll_storage::{StateBatch, StateStore, StorageError};
 use atoll_types::Revision;
@@ -61,7 +63,7 @@ impl StateMachine {
             Ok::<_, StorageError>(replies)
         });
         let replies = replies.await?;
-        self.publish();
+        step!("apply.publish", self.publish());
         for (responder, reply) in responders.into_iter().zip(replies) {
             responder.into_iter().for_each(|responder: ApplyResponder<Types>| responder.send(reply.clone()));
         }
@@ -170,7 +172,8 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         tracing::info!(revision = snapshot.applied().revision, last = ?meta.last_log_id, "installing a snapshot");
         let (store, fence) = (self.store.clone(), self.fence.clone());
-        blocking(move || store.install(&snapshot).and_then(|()| fence.learn(&store))).await?;
+        let install = blocking(move || store.install(&snapshot).and_then(|()| fence.learn(&store)));
+        step_io!("snapshot.install", identity, install.await)?;
         self.publish();
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atoll_auth::{Access, Push};
 use atoll_blobstore::Finished;
+use atoll_fault::step;
 use atoll_metadata::{BlobSource, Command, read};
 use atoll_types::{Algorithm, Digest, ObjectName};
 use tokio::time::Instant;
@@ -186,8 +187,8 @@ impl Registry {
         digest: &Digest,
         options: &WriteOptions,
     ) -> Result<Linked, RegistryError> {
-        let finished = upload.finish(&self.blobs, || self.new_object(), digest).await?;
-        let linked = self.link(access, &finished, options).await;
+        let finished = step!("upload.finish", upload.finish(&self.blobs, || self.new_object(), digest).await)?;
+        let linked = step!("upload.link", self.link(access, &finished, options).await);
         if linked.as_ref().is_err_and(is_certain) {
             self.remove(&finished.object).await;
         }
@@ -218,7 +219,7 @@ impl Registry {
 
     /// Removes an object that no record names. If that fails, the sweep finds it.
     async fn remove(&self, object: &ObjectName) {
-        if let Err(error) = self.blobs.delete(object).await {
+        if let Err(error) = step!("upload.remove", self.blobs.delete(object).await) {
             tracing::warn!(%object, %error, "an object that was refused could not be removed; the sweep does it");
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_fault::step;
 use atoll_metadata::{Command, KvError, KvRead, Outcome, read};
 use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
 use atoll_types::{RegionId, Revision};
@@ -51,7 +52,8 @@ impl Jobs {
                 return false;
             }
         };
-        match propose::system(&*self.metadata, Command::ContinueJob { job }, STEP_WAIT).await {
+        let proposed = propose::system(&*self.metadata, Command::ContinueJob { job }, STEP_WAIT);
+        match step!("job.continue", proposed.await) {
             Ok(applied) => matches!(applied.outcome, Outcome::Done(_)),
             Err(error) => {
                 tracing::info!(%job, %error, "a replicated job waits");

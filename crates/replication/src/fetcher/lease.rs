@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_fault::step;
 use atoll_metadata::{Command, Done, Outcome};
 use atoll_registry::{MetadataGroup, Mode, ProposeError};
 use tokio::sync::watch;
@@ -98,7 +99,7 @@ impl LeaseKeeper {
             holder: self.local.node,
             ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
         };
-        match propose::system(&*self.metadata, command, self.ttl / 3).await?.outcome {
+        match step!("lease.acquire", propose::system(&*self.metadata, command, self.ttl / 3).await)?.outcome {
             Outcome::Done(done) => Ok(Some(done)),
             Outcome::Rejected(why) => {
                 tracing::warn!(region = %self.local.region, %why, "the lease was refused");

@@ -1,5 +1,6 @@
 //! What has arrived of a blob: in memory for a blob of one block, otherwise in a sparse file without a name.
 
+use std::convert::identity;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -7,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use atoll_fault::step_io;
 use atoll_proto::replication::BLOCK_BYTES;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -72,7 +74,7 @@ impl Spool {
         }
         let Some(reserved) = disk.reserve(size) else { return Ok(None) };
         let folder = folder.to_owned();
-        let file = blocking(move || nameless(&folder)).await?;
+        let file = step_io!("spool.create", identity, blocking(move || nameless(&folder)).await)?;
         Ok(Some(Self { place: Place::Disk(Arc::new(file)), _reserved: reserved }))
     }
 
@@ -85,7 +87,8 @@ impl Spool {
             }
             Place::Disk(file) => {
                 let file = file.clone();
-                blocking(move || file.write_all_at(&bytes, block as u64 * BLOCK_BYTES)).await
+                let write = move || file.write_all_at(&bytes, block as u64 * BLOCK_BYTES);
+                step_io!("spool.write", identity, blocking(write).await)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use atoll_fault::{failpoint_io, step_io};
 use bytes::Bytes;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, Range, ReadOptions, WriteBatch, WriteOptions};
 
@@ -67,9 +68,11 @@ impl Disk {
             return Err(StorageError::io("sync", &self.path)(std::io::Error::other("broken by the test")));
         }
         let (mut batch, mut sync, mut purged) = (WriteBatch::default(), false, None);
+        let mut kinds = Kinds::default();
         for write in writes {
             self.add(&mut batch, write)?;
             sync |= write.must_sync();
+            kinds.note(write);
             if let Write::Purge(index, _) = write {
                 purged = Some(*index);
             }
@@ -77,15 +80,22 @@ impl Disk {
         if batch.is_empty() {
             return Ok(());
         }
+        let failed = |error| StorageError::io("sync", &self.path)(error);
         let mut options = WriteOptions::default();
         options.set_sync(sync);
+        kinds.before().map_err(failed)?;
         self.db.write_opt(batch, &options).map_err(StorageError::database("write to", &self.path))?;
-        if let Some(index) = purged {
-            // Gives the space of whole files back at once; the range tombstone already hides what they hold.
-            let range = self.db.delete_file_in_range_cf(self.family(LOG_ENTRIES)?, key(0), key(index));
-            range.map_err(StorageError::database("purge", &self.path))?;
+        kinds.after().map_err(failed)?;
+        match purged {
+            Some(index) => step_io!("log.purge_files", failed, self.purge_files(index)),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Gives the space of whole files back at once; the range tombstone already hides what they hold.
+    fn purge_files(&self, index: u64) -> Result<()> {
+        let range = self.db.delete_file_in_range_cf(self.family(LOG_ENTRIES)?, key(0), key(index));
+        range.map_err(StorageError::database("purge", &self.path))
     }
 
     fn add(&self, batch: &mut WriteBatch, write: &Write) -> Result<()> {
@@ -157,6 +167,47 @@ impl Disk {
         let (index, id) =
             bytes.split_at_checked(8).ok_or_else(|| StorageError::corrupt(&self.path, "the purged id is cut off"))?;
         Ok((self.decode_key(index)?, id.to_vec()))
+    }
+}
+
+/// What kinds of writes share a batch, for the failpoints before and after it.
+#[derive(Clone, Copy, Default)]
+struct Kinds {
+    append: bool,
+    truncate: bool,
+    purge: bool,
+    vote: bool,
+    committed: bool,
+}
+
+impl Kinds {
+    fn note(&mut self, write: &Write) {
+        match write {
+            Write::Append(_) => self.append = true,
+            Write::Truncate(_) => self.truncate = true,
+            Write::Purge(..) => self.purge = true,
+            Write::Vote(_) => self.vote = true,
+            Write::Committed(_) => self.committed = true,
+            Write::Barrier => {}
+        }
+    }
+
+    fn before(self) -> std::io::Result<()> {
+        self.append.then(|| failpoint_io!("log.append.before")).transpose()?;
+        self.truncate.then(|| failpoint_io!("log.truncate.before")).transpose()?;
+        self.purge.then(|| failpoint_io!("log.purge.before")).transpose()?;
+        self.vote.then(|| failpoint_io!("log.vote.before")).transpose()?;
+        self.committed.then(|| failpoint_io!("log.committed.before")).transpose()?;
+        Ok(())
+    }
+
+    fn after(self) -> std::io::Result<()> {
+        self.append.then(|| failpoint_io!("log.append.after")).transpose()?;
+        self.truncate.then(|| failpoint_io!("log.truncate.after")).transpose()?;
+        self.purge.then(|| failpoint_io!("log.purge.after")).transpose()?;
+        self.vote.then(|| failpoint_io!("log.vote.after")).transpose()?;
+        self.committed.then(|| failpoint_io!("log.committed.after")).transpose()?;
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use atoll_fault::step;
 use parking_lot::{Condvar, Mutex};
 
 use super::disk::Disk;
@@ -287,7 +288,8 @@ fn run(shared: &Shared, on_fatal: &OnFatal) {
         match shared.disk.write(batch.iter().map(|queued| &queued.write)) {
             Ok(()) => {
                 shared.batch_written(&batch, start.elapsed().as_micros() as u64);
-                batch.into_iter().filter_map(|queued| queued.done).for_each(|done| done(Ok(())));
+                let told = |done: LogDone| step!("log.acknowledge", done(Ok(())));
+                batch.into_iter().filter_map(|queued| queued.done).for_each(told);
             }
             Err(error) => end(shared, on_fatal, batch, &error),
         }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use atoll_fault::step_io;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -139,7 +140,8 @@ impl Checkpoint {
 
     /// Lets it count; durable when this returns. Installing or overtaking it must be durable before.
     pub(super) fn promote(&self) -> Result<()> {
-        durable::remove_file(&self.dir.path().join(ARRIVED))?;
+        let marker = self.dir.path().join(ARRIVED);
+        step_io!("snapshot.promote", StorageError::io("remove", &marker), durable::remove_file(&marker))?;
         self.dir.spare();
         Ok(())
     }

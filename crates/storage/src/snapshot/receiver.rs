@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use atoll_fault::step_io;
+
 use super::checkpoint::{ARRIVED, Checkpoint, DATABASE, MANIFEST, describe};
 use super::manifest::{SnapshotManifest, invalid};
 use super::store::{ARRIVING, Inner};
@@ -103,7 +105,8 @@ impl SnapshotReceiver {
             return Err(refuse(progress.received, "it does not start where the file ends"));
         }
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        file.and_then(|f| f.write_all_at(data, offset)).map_err(StorageError::io("write", &path))?;
+        let written = || file.and_then(|f| f.write_all_at(data, offset));
+        step_io!("snapshot.chunk", std::convert::identity, written()).map_err(StorageError::io("write", &path))?;
         progress.received = end;
         Ok(())
     }
@@ -119,20 +122,25 @@ impl SnapshotReceiver {
         if !bad.is_empty() {
             return Err(StorageError::SnapshotIncomplete(bad));
         }
-        durable::write_synced(&self.folder.join(ARRIVED), &[])?;
-        durable::sync_dir(&self.database())?;
-        durable::sync_dir(&self.folder)?;
+        step_io!("snapshot.arrive", StorageError::io("sync", &self.folder), self.mark_arrived())?;
         let inside = Db::open_read_only(&self.database(), &self.resources)?.position()?;
         if inside != self.manifest.position()? {
             durable::remove_dir(&self.folder)?;
             return Err(invalid("its database is not at the revision that its manifest names".to_owned()));
         }
         let place = self.store.path.join(&self.manifest.id);
-        durable::rename(&self.folder, &place)?;
+        step_io!("snapshot.receive", StorageError::io("rename", &self.folder), durable::rename(&self.folder, &place))?;
         let checkpoint = Arc::new(Checkpoint::open(place)?);
         self.complete = Some(checkpoint.clone());
         self.store.hold(&checkpoint);
         Ok(checkpoint)
+    }
+
+    /// Its bytes are all here and verified: says so beside them, and syncs the folders.
+    fn mark_arrived(&self) -> Result<()> {
+        durable::write_synced(&self.folder.join(ARRIVED), &[])?;
+        durable::sync_dir(&self.database())?;
+        durable::sync_dir(&self.folder)
     }
 
     /// Names of files that are not what they should be, after they were reset.
@@ -145,7 +153,7 @@ impl SnapshotReceiver {
                 durable::write_synced(&path, &[])?;
             }
             if self.progress[index].received == file.size && describe(&path, &file.name)? == file {
-                durable::sync_file(&path)?;
+                step_io!("snapshot.verify", StorageError::io("sync", &path), durable::sync_file(&path))?;
                 continue;
             }
             // What is whole in length and wrong in content starts anew; what is only short goes on.
@@ -162,7 +170,8 @@ impl SnapshotReceiver {
         durable::create_dir(&self.folder)?;
         durable::create_dir(&self.database())?;
         // Ids name bytes, so a manifest that is here already is the same one; a torn one is replaced.
-        durable::replace_file(&self.folder.join(MANIFEST), &self.manifest.encode()?)
+        let (name, encoded) = (self.folder.join(MANIFEST), self.manifest.encode()?);
+        step_io!("snapshot.begin", StorageError::io("write", &name), durable::replace_file(&name, &encoded))
     }
 
     fn measure(&self) -> Vec<FileProgress> {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atoll_fault::step_io;
 use parking_lot::Mutex;
 use rocksdb::DB;
 
@@ -79,22 +80,25 @@ impl SnapshotStore {
     fn make(&self, db: &DB, making: &Path) -> Result<Checkpoint> {
         std::fs::create_dir(making).map_err(StorageError::io("create", making))?;
         let database = making.join(DATABASE);
+        let cut = rocksdb::checkpoint::Checkpoint::new(db);
         let failed = StorageError::database("make a snapshot of", db.path());
-        rocksdb::checkpoint::Checkpoint::new(db).and_then(|c| c.create_checkpoint(&database)).map_err(failed)?;
+        let cut = || cut.and_then(|c| c.create_checkpoint(&database)).map_err(failed);
+        step_io!("snapshot.cut", StorageError::io("make a snapshot in", making), cut())?;
         // From inside: the database may have gone on before the checkpoint was cut.
         let position = Db::open_read_only(&database, &self.resources)?.position()?;
         let mut files = Vec::new();
         for name in durable::list(&database)? {
             let path = database.join(&name);
-            durable::sync_file(&path)?;
+            step_io!("snapshot.sync", StorageError::io("sync", &path), durable::sync_file(&path))?;
             files.push(describe(&path, &name)?);
         }
         let manifest = SnapshotManifest::new(new_id(position.applied.revision), &position, files);
-        durable::write_synced(&making.join(MANIFEST), &manifest.encode()?)?;
-        durable::sync_dir(&database)?;
-        durable::sync_dir(making)?;
+        let (name, encoded) = (making.join(MANIFEST), manifest.encode()?);
+        step_io!("snapshot.manifest", StorageError::io("write", &name), durable::write_synced(&name, &encoded))?;
+        let synced = || durable::sync_dir(&database).and_then(|()| durable::sync_dir(making));
+        step_io!("snapshot.folders", StorageError::io("sync", making), synced())?;
         let folder = self.inner.path.join(&manifest.id);
-        durable::rename(making, &folder)?;
+        step_io!("snapshot.publish", StorageError::io("rename", making), durable::rename(making, &folder))?;
         Checkpoint::open(folder)
     }
 
@@ -176,7 +180,8 @@ impl Inner {
         self.slots.lock().drop_arrived(|arrived| arrived.manifest().id != id);
         let ours = format!("{ARRIVING}{id}");
         for name in durable::list(&self.path)?.into_iter().filter(|name| name.starts_with(ARRIVING) && *name != ours) {
-            durable::remove_dir(&self.path.join(name))?;
+            let path = self.path.join(name);
+            step_io!("snapshot.forget", StorageError::io("remove", &path), durable::remove_dir(&path))?;
         }
         Ok(())
     }

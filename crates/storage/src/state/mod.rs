@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use atoll_fault::step_io;
 use parking_lot::Mutex;
 
 use crate::error::{Result, StorageError};
@@ -122,7 +123,12 @@ impl StateStore {
         let mut batch = StateBatch::new(&db, self.known.lock().position.clone())?;
         let result = apply(&mut batch)?;
         let (batch, position, hashes) = batch.finish(&db)?;
-        db.db.write(batch).map_err(|e| self.fail(StorageError::database("write to", db.path())(e)))?;
+        let written = step_io!(
+            "state.apply",
+            StorageError::io("write to", db.path()),
+            db.db.write(batch).map_err(StorageError::database("write to", db.path()))
+        );
+        written.map_err(|e| self.fail(e))?;
         let mut known = self.known.lock();
         known.position = position;
         hashes.into_iter().for_each(|(revision, hash)| known.hashes.push(revision, hash, Self::HASHES_MAX));
@@ -144,7 +150,12 @@ impl StateStore {
         self.check_alive()?;
         let revision = self.revision();
         let db = self.current.load_full();
-        db.db.flush_wal(true).map_err(|e| self.fail(StorageError::database("sync", db.path())(e)))?;
+        let synced = step_io!(
+            "state.sync",
+            StorageError::io("sync", db.path()),
+            db.db.flush_wal(true).map_err(StorageError::database("sync", db.path()))
+        );
+        synced.map_err(|e| self.fail(e))?;
         Ok(revision)
     }
 
@@ -192,7 +203,7 @@ impl StateStore {
         }
         let next = *generation + 1;
         let folder = place::folder(&self.path, next);
-        checkpoint.clone_files_to(&folder)?;
+        step_io!("state.clone", StorageError::io("copy to", &folder), checkpoint.clone_files_to(&folder))?;
         let db = Db::open(&folder, &self.resources)?;
         let position = db.position()?;
         if position != checkpoint.position() {
@@ -201,7 +212,7 @@ impl StateStore {
                 "its database is not at the revision that its manifest names".into(),
             ));
         }
-        place::switch_to(&self.path, next)?;
+        step_io!("state.switch", StorageError::io("switch", &self.path), place::switch_to(&self.path, next))?;
         *generation = next;
         let old = self.current.swap(Arc::new(db));
         *self.known.lock() = Known::new(position, next);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use atoll_fault::step_io;
+
 use crate::durable;
 use crate::error::{Result, StorageError};
 
@@ -35,7 +37,7 @@ fn clear(state: &Path, generation: u64) -> Result<()> {
         let path = state.join(&name);
         tracing::info!(path = %path.display(), "clearing away what an interrupted install left");
         if path.is_dir() {
-            durable::remove_dir(&path)?;
+            step_io!("state.clear", StorageError::io("remove", &path), durable::remove_dir(&path))?;
         } else {
             std::fs::remove_file(&path).map_err(StorageError::io("remove", &path))?;
         }
@@ -72,6 +74,8 @@ fn start(state: &Path) -> Result<u64> {
         let what = format!("{name} is there, and {CURRENT}, which names the one that counts, is not");
         return Err(StorageError::corrupt(state, what));
     }
-    durable::replace_file(&state.join(CURRENT), format!("{PREFIX}1\n").as_bytes())?;
+    let pointer = state.join(CURRENT);
+    let failed = StorageError::io("write", &pointer);
+    step_io!("state.start", failed, durable::replace_file(&pointer, format!("{PREFIX}1\n").as_bytes()))?;
     Ok(1)
 }
