@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use atoll_fault::planted;
 use atoll_types::{Digest, ObjectName};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
@@ -102,7 +103,7 @@ impl CheckedReader {
         let source = self.store.read(&wanted.name, 0..wanted.size).await?;
         let bytes = Reassembler::new(source).take(wanted.size, &wanted.name).await?;
         let actual = wanted.digest.algorithm().digest(&bytes);
-        if actual != wanted.digest {
+        if actual != wanted.digest && !planted!("blocks_unchecked") {
             return Err(corrupt(&wanted.name, format!("its digest is {actual}, not {}", wanted.digest)));
         }
         Ok(Block { offset: 0, checksum: block_checksum(&bytes), bytes })
@@ -153,7 +154,7 @@ impl Reading {
         let offset = self.left.start;
         let bytes = self.source.take(BLOCK.min(self.left.end - offset), &self.wanted.name).await?;
         let checksum = block_checksum(&bytes);
-        if self.checksums.0.get((offset / BLOCK) as usize) != Some(&checksum) {
+        if self.checksums.0.get((offset / BLOCK) as usize) != Some(&checksum) && !planted!("blocks_unchecked") {
             let detail = format!("the block at byte {offset} does not match its checksum");
             return Err(corrupt(&self.wanted.name, detail));
         }

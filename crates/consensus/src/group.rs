@@ -442,6 +442,11 @@ impl Inner {
     pub(crate) fn hold_reads_until(&self, index: u64) {
         self.floor.fetch_max(index, Ordering::AcqRel);
     }
+
+    /// The newest revision applied here, and each after it.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
 }
 
 fn peer_node(member: &Member) -> PeerNode {

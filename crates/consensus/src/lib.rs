@@ -16,6 +16,7 @@ mod group;
 mod leader;
 mod network;
 mod options;
+mod planted;
 mod propose;
 mod pulse;
 mod raft;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use atoll_metadata::{Applied, Command, Entry, Envelope, Outcome, Rejection};
 use atoll_proto::metadata::v1::metadata_client::MetadataClient;
 use atoll_proto::metadata::v1::{ProposeRequest, propose_response};
@@ -147,6 +147,11 @@ impl<'a> Proposing<'a> {
             Answer::Unknown(why) => {
                 // The same request under the same `seen`: whichever attempt is applied first counts.
                 self.entry.envelope.attempt = self.entry.envelope.attempt.saturating_add(1);
+                if planted!("retry_under_a_new_id") {
+                    let seen = Revision(*self.inner.watch_applied().borrow());
+                    let envelope = &mut self.entry.envelope;
+                    (envelope.request, envelope.attempt, envelope.seen) = (RequestId::random(), 0, seen);
+                }
                 self.lost = Some(why);
                 Next::Retry
             }

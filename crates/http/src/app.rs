@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atoll_auth::{Access, Action, Authorizer, Identity};
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use atoll_registry::{Freshness, Mode, Registry, RegistryError};
 use atoll_telemetry::Metrics;
 use atoll_types::RepositoryName;
@@ -58,6 +58,7 @@ impl App {
     pub(crate) fn writable(&self) -> Result<(), ApiError> {
         match self.freshness().mode {
             Mode::ReadWrite => Ok(()),
+            Mode::ReadOnly if planted!("read_only_write_acknowledged") => Ok(()),
             Mode::ReadOnly => Err(RegistryError::ReadOnly { region: self.config.region.clone() }.into()),
         }
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::{ByteStream, CheckedReader, StoreError};
+use atoll_fault::planted;
 use atoll_metadata::{DropItem, Rejection, read};
 use atoll_types::{Digest, Hasher, ObjectName, RegionId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
+use crate::planted;
 use crate::suspects::Suspects;
 use crate::view::View;
 use crate::{ReadThrough, ReadThroughError, RegistryError};
@@ -212,6 +214,7 @@ impl Read {
             return Ok(None);
         }
         self.left.start += bytes.len() as u64;
+        planted::sent(&bytes);
         if let Proof::Hashed(hasher) = &mut self.proof {
             hasher.update(&bytes);
             if self.left.is_empty() && Hasher::clone(hasher).finish() != self.digest {
@@ -233,7 +236,7 @@ impl Read {
         self.sources += 1;
         let from_the_start = matches!(self.proof, Proof::Local);
         let range = if from_the_start { 0..self.size } else { self.left.clone() };
-        self.skip = self.left.start - range.start;
+        self.skip = if planted!("resumed_at_the_wrong_byte") { 0 } else { self.left.start - range.start };
         let found = self.reader.find(&self.digest, self.size, range, &mut self.avoid).await;
         self.source = found.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atoll_auth::{Access, Delete, Pull, Push};
 use atoll_blobstore::ByteStream;
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use atoll_metadata::{BlobSource, Command, KvError, KvRead, Rejection, read};
 use atoll_types::{Digest, RepositoryName, Revision};
 
@@ -30,7 +30,7 @@ fn find_if(
     is_there: impl Fn(&read::Blob) -> bool,
 ) -> Result<Found<BlobHandle>, KvError> {
     let unknown = || Rejection::BlobUnknown(*digest);
-    if read::link(kv, repository, digest)?.is_none() {
+    if read::link(kv, repository, digest)?.is_none() && !planted!("blob_read_without_link") {
         return Ok(Err(unknown()));
     }
     let blob = read::blob(kv, digest)?.filter(is_there);
@@ -90,7 +90,21 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Revision, RegistryError> {
         let command = Command::DeleteBlob { repository: access.repository().clone(), digest: *digest };
-        Ok(step!("blob.delete", self.view.write(access, command, options).await)?.0)
+        let revision = step!("blob.delete", self.view.write(access, command, options).await)?.0;
+        if planted!("deleted_blob_removed_at_once") {
+            self.remove_bytes(digest).await?;
+        }
+        Ok(revision)
+    }
+
+    /// A planted bug: another repository may link the blob.
+    async fn remove_bytes(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let blob = self.view.read(|kv| read::blob(kv, digest))?;
+        let copies = blob.into_iter().flat_map(|blob| blob.copies);
+        for (_, object) in copies.filter(|(region, _)| *region == self.view.config.region) {
+            self.blobs.delete(&object).await?;
+        }
+        Ok(())
     }
 
     /// Links a blob of another repository that the caller may read. `None`: it is not there, or no source was named;

@@ -10,6 +10,7 @@ mod error;
 mod lists;
 mod manifests;
 mod options;
+mod planted;
 mod ports;
 mod registry;
 mod suspects;

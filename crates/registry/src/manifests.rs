@@ -1,7 +1,7 @@
 //! Manifests: read, put, deleted.
 
 use atoll_auth::{Access, Delete, Pull, Push};
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use atoll_metadata::{
     Command, Done, Expected, KvError, KvRead, ManifestBody, ManifestReference, PutManifest, Rejection, TagUpdate, read,
 };
@@ -9,6 +9,7 @@ use atoll_oci::{MANIFEST_BYTES_MAX, ParsedManifest, ReferenceKind};
 use atoll_types::{Algorithm, Digest, Reference, RepositoryName, Revision, Tag};
 use bytes::Bytes;
 
+use crate::planted;
 use crate::view::Found;
 use crate::{ManifestAnswer, ManifestHead, PutAnswer, ReadOptions, Registry, RegistryError, WriteOptions};
 
@@ -26,13 +27,13 @@ pub struct PutTarget {
 fn find(kv: &dyn KvRead, name: &RepositoryName, reference: &Reference) -> Result<Found<read::Manifest>, KvError> {
     let digest = match reference {
         Reference::Digest(digest) => *digest,
-        Reference::Tag(tag) => match read::tag(kv, name, tag)? {
-            Some((digest, _)) => digest,
+        Reference::Tag(tag) => match planted::tag(name, tag, read::tag(kv, name, tag)?.map(|(digest, _)| digest)) {
+            Some(digest) => digest,
             None if read::repository_exists(kv, name)? => return Ok(Err(Rejection::TagUnknown(tag.clone()))),
             None => return Ok(Err(Rejection::RepositoryUnknown(name.clone()))),
         },
     };
-    match read::manifest(kv, name, &digest)? {
+    match planted::manifest(name, &digest, read::manifest(kv, name, &digest)?) {
         Some(manifest) => Ok(Ok(manifest)),
         None if read::repository_exists(kv, name)? => Ok(Err(Rejection::ManifestUnknown(digest))),
         None => Ok(Err(Rejection::RepositoryUnknown(name.clone()))),
@@ -119,7 +120,8 @@ impl Registry {
         let tags = tags_of(target.reference, target.extra_tags);
         let (subject, size) = (parsed.subject, body.len());
         let body = self.place_body(access, &digest, body, options).await?;
-        let updates = tags.iter().map(|tag| TagUpdate { tag: tag.clone(), expected: target.expected }).collect();
+        let expected = if planted!("precondition_ignored") { Expected::Any } else { target.expected };
+        let updates = tags.iter().map(|tag| TagUpdate { tag: tag.clone(), expected }).collect();
         let inline = size <= Command::INLINE_BODY_BYTES_MAX;
         let put = put_command(access.repository().clone(), digest, parsed, body, updates, inline);
         let (revision, done) = step!("manifest.put", self.view.write(access, put, options).await)?;
@@ -204,7 +206,7 @@ fn put_command(
     Command::PutManifest(Box::new(PutManifest {
         repository,
         digest,
-        references: references.collect(),
+        references: references.filter(|_| !planted!("references_unchecked")).collect(),
         media_type: parsed.media_type,
         body,
         subject: parsed.subject,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atoll_blobstore::{BlobStore, StoreError, VerifyingWriter, WriteError};
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use atoll_metadata::{CopyItem, CopyOutcome, KvError, read};
 use atoll_registry::{MetadataGroup, MetadataGroupExt};
 use atoll_types::{Digest, ObjectName};
@@ -62,6 +62,10 @@ impl Keeper {
 
     /// Proves the digest, makes the object durable, and records it.
     pub(crate) async fn finish(&self, writer: VerifyingWriter, digest: &Digest) -> Result<Kept, KeepError> {
+        if planted!("copy_recorded_before_stored") {
+            let copy = CopyItem { digest: *digest, size: writer.len(), object: writer.object() };
+            self.recorder.record(copy).await?;
+        }
         let finished = match step!("copy.finish", writer.finish(digest).await) {
             Ok(finished) => finished,
             Err(WriteError::DigestMismatch { expected, actual }) => {
@@ -77,7 +81,7 @@ impl Keeper {
                 if outcome == CopyOutcome::NotWanted { Ok(Kept::NotWanted) } else { Err(KeepError::Refused(outcome)) }
             }
             Err(error) => {
-                if matches!(error, RecordError::NotRecorded(_)) {
+                if matches!(error, RecordError::NotRecorded(_)) || planted!("unknown_copy_removed") {
                     self.remove(&copy.object).await;
                 }
                 Err(error.into())

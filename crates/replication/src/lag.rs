@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use atoll_fault::planted;
 use atoll_metadata::{KvError, KvRead, read};
 use atoll_registry::{Freshness, MetadataGroup, MetadataGroupExt, Mode};
 use atoll_types::{RegionId, Revision};
@@ -88,13 +89,13 @@ pub fn lag_report(metadata: &Arc<dyn MetadataGroup>, clock: &LeaderClock) -> Res
 
 /// The lag of all regions in one view, with ages as of a leader time.
 pub fn region_lags(kv: &dyn KvRead, freshness: &Freshness, now_ms: u64) -> Result<Vec<RegionLag>, KvError> {
-    let known = freshness.mode == Mode::ReadWrite && freshness.staleness.is_some();
+    let known = freshness.mode == Mode::ReadWrite && freshness.staleness.is_some() || planted!("lag_always_known");
     let of = |region: read::Region| {
         let lag = read::lag(kv, &region.region)?;
         Ok(RegionLag {
             region: region.region,
             known,
-            blobs: lag.blobs,
+            blobs: lag.blobs.saturating_sub(u64::from(planted!("lag_one_less"))),
             bytes: lag.bytes,
             oldest_age_ms: lag.oldest_since_ms.map(|since| now_ms.saturating_sub(since)),
             at_most: lag.at_most,

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atoll_fault::step_io;
+use atoll_fault::{planted, step_io};
 
 /// The folder for temporary files, with the lock of this owner.
 pub(super) struct TempFolder {
@@ -108,6 +108,9 @@ impl TempFile {
         step_io!("object.sync", identity, self.sync())?;
         step_io!("object.rename", identity, rename_new(&self.path, target))?;
         self.is_linked = false;
+        if planted!("object_folder_not_synced") {
+            return Ok(());
+        }
         step_io!("object.folder", identity, super::sync_parent(target)).inspect_err(|_| {
             // The object counts as not written. Nobody has its name, so this only saves space until the sweep.
             let _ = std::fs::remove_file(target);
@@ -117,6 +120,9 @@ impl TempFile {
     /// Removes it, and says whether that worked.
     pub(super) fn remove(mut self) -> io::Result<()> {
         self.is_linked = false;
+        if planted!("temporary_files_kept") {
+            return Ok(());
+        }
         step_io!("object.abort", identity, std::fs::remove_file(&self.path))
     }
 }
@@ -124,6 +130,7 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if self.is_linked
+            && !planted!("temporary_files_kept")
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "a temporary file stays until the next start");
@@ -180,7 +187,7 @@ fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
 /// Removes the files of owners that are gone. Whether one is gone is asked after its file was seen, so that an owner
 /// which appears meanwhile, and which takes its lock before it makes a file, is not mistaken for a dead one.
 fn sweep(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(folder)?.filter(|_| !planted!("temporary_files_kept")) {
         let name = entry?.file_name();
         let Some(owner) = name.to_str().and_then(owner_of) else { continue };
         let Some(held) = lock_of_dead(&lock_path(folder, owner))? else { continue };

@@ -127,7 +127,11 @@ fn apply_command(
     let entry = atoll_metadata::Entry::decode(&command.0).map_err(broken)?;
     let span = apply_span(index, &entry.envelope.trace_parent);
     let _entered = span.enter();
-    let applied = atoll_metadata::apply(batch.kv(), Revision(index), &entry)?;
+    let applied = if atoll_fault::PLANTED {
+        crate::planted::apply(batch.kv(), Revision(index), &entry)?
+    } else {
+        atoll_metadata::apply(batch.kv(), Revision(index), &entry)?
+    };
     seen.entry(&entry);
     Ok(EncodedApplied(applied.encode().into()))
 }

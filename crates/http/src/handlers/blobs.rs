@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use atoll_auth::{Delete, Pull};
+use atoll_fault::planted;
 use atoll_types::{Digest, RepositoryName};
 use axum::body::Body;
 use axum::response::Response;
@@ -19,6 +20,9 @@ pub(super) const IMMUTABLE: &str = "private, max-age=31536000, immutable";
 
 /// The bytes, or a range of them.
 pub(super) async fn get(ask: &Ask, name: &RepositoryName, digest: &Digest) -> Answer {
+    if planted!("read_only_pull_refused") {
+        ask.app.writable()?;
+    }
     let blob = ask.app.registry.open_blob(&ask.access::<Pull>(name)?, digest, &ask.read()).await?;
     if client_has_it(&ask.parts.headers, digest) {
         return Ok(described(StatusCode::NOT_MODIFIED, digest));

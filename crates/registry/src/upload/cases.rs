@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atoll_auth::{Access, Push};
 use atoll_blobstore::Finished;
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use atoll_metadata::{BlobSource, Command, read};
 use atoll_types::{Algorithm, Digest, ObjectName};
 use tokio::time::Instant;
@@ -99,7 +99,7 @@ impl Registry {
     ) -> Result<(Held, u64), RegistryError> {
         let upload = held.upload()?;
         let offset = upload.offset();
-        if let Some(stated) = start.filter(|stated| *stated != offset) {
+        if let Some(stated) = start.filter(|stated| *stated != offset && !planted!("chunk_start_unchecked")) {
             return Err(RegistryError::UploadRange { stated, offset });
         }
         let appended = upload.append(&self.blobs, || self.new_object(), length, body).await;
@@ -187,9 +187,16 @@ impl Registry {
         digest: &Digest,
         options: &WriteOptions,
     ) -> Result<Linked, RegistryError> {
+        let linked_early = match upload.promised(digest).filter(|_| planted!("blob_linked_before_stored")) {
+            Some(promised) => Some(self.link(access, &promised, options).await?),
+            None => None,
+        };
         let finished = step!("upload.finish", upload.finish(&self.blobs, || self.new_object(), digest).await)?;
+        if let Some(linked) = linked_early {
+            return Ok(linked);
+        }
         let linked = step!("upload.link", self.link(access, &finished, options).await);
-        if linked.as_ref().is_err_and(is_certain) {
+        if linked.as_ref().is_err_and(|error| is_certain(error) || planted!("unknown_upload_removed")) {
             self.remove(&finished.object).await;
         }
         linked

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use atoll_fault::planted;
 use atoll_types::Digest;
 use rand::RngExt;
 use tokio::time::Instant;
@@ -44,6 +45,7 @@ impl Failures {
     pub(crate) fn failed(&mut self, digest: Digest, error: String, now: Instant) {
         let attempts = self.failing.get(&digest).map_or(0, |f| f.attempts) + 1;
         let wait = self.min.saturating_mul(1 << (attempts - 1).min(20)).min(self.max);
+        let wait = if planted!("failed_fetch_given_up") { Duration::from_secs(86_400) } else { wait };
         let retry_at = now + wait.mul_f64(rand::rng().random_range(0.75..=1.25));
         if self.failing.len() >= FAILING_MAX && !self.failing.contains_key(&digest) {
             self.forget_one();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use atoll_fault::{failpoint_io, step_io};
+use atoll_fault::{failpoint_io, planted, step_io};
 use bytes::Bytes;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, Range, ReadOptions, WriteBatch, WriteOptions};
 
@@ -82,7 +82,7 @@ impl Disk {
         }
         let failed = |error| StorageError::io("sync", &self.path)(error);
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.set_sync(sync && !planted!("log_not_synced"));
         kinds.before().map_err(failed)?;
         self.db.write_opt(batch, &options).map_err(StorageError::database("write to", &self.path))?;
         kinds.after().map_err(failed)?;
@@ -107,6 +107,7 @@ impl Disk {
                 batch.delete_range_cf(entries, key(0), key(index + 1));
                 batch.put_cf(meta, PURGED, [&key(*index)[..], id].concat());
             }
+            Write::Vote(_) if planted!("vote_not_written") => {}
             Write::Vote(vote) => batch.put_cf(meta, VOTE, vote),
             Write::Committed(committed) => batch.put_cf(meta, COMMITTED, committed),
             Write::Barrier => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use atoll_fault::step;
+use atoll_fault::{planted, step};
 use parking_lot::{Condvar, Mutex};
 
 use super::disk::Disk;
@@ -283,7 +283,11 @@ impl Drop for Writer {
 
 fn run(shared: &Shared, on_fatal: &OnFatal) {
     let _panic = PanicGuard { shared, on_fatal };
-    while let Some(batch) = shared.next_batch() {
+    while let Some(mut batch) = shared.next_batch() {
+        if planted!("log_acknowledged_before_written") {
+            batch.iter_mut().filter_map(|queued| queued.done.take()).for_each(|done| done(Ok(())));
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         let start = Instant::now();
         match shared.disk.write(batch.iter().map(|queued| &queued.write)) {
             Ok(()) => {
