@@ -6,6 +6,7 @@
 mod clients;
 mod cluster;
 mod dev;
+mod disk;
 mod harness;
 mod lost_folder;
 mod modes;

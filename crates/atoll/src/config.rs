@@ -37,6 +37,9 @@ pub(crate) struct NodeConfig {
     /// The region's object store. Not given: files under the data folder.
     #[serde(default)]
     pub(crate) store: StoreSection,
+    /// How full disks may be.
+    #[serde(default)]
+    pub(crate) disk: DiskSection,
     /// How fresh reads are.
     #[serde(default)]
     pub(crate) reads: ReadsSection,
@@ -164,15 +167,33 @@ pub(crate) struct RaftSection {
     pub(crate) election_min_ms: u64,
     /// The longest such time. A node is read-only when it has had no quorum for twice this long.
     pub(crate) election_max_ms: u64,
+    /// A snapshot of the state is made after so many entries.
+    pub(crate) snapshot_every: u64,
+    /// Entries that the log keeps below the newest snapshot: who was away for less needs no snapshot.
+    pub(crate) log_entries_max: u64,
+    /// About how many bytes the log may have; above it fewer entries are kept.
+    pub(crate) log_bytes_max: u64,
 }
 
 impl Default for RaftSection {
     fn default() -> Self {
-        Self { heartbeat_ms: 750, election_min_ms: 3_000, election_max_ms: 6_000 }
+        Self::with_timing(750, 3_000, 6_000)
     }
 }
 
 impl RaftSection {
+    /// With this timing, and the defaults for all else.
+    pub(crate) const fn with_timing(heartbeat_ms: u64, election_min_ms: u64, election_max_ms: u64) -> Self {
+        Self {
+            heartbeat_ms,
+            election_min_ms,
+            election_max_ms,
+            snapshot_every: 100_000,
+            log_entries_max: 1_000_000,
+            log_bytes_max: 4 << 30,
+        }
+    }
+
     /// How often the leader says that it is there.
     pub(crate) const fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
@@ -204,6 +225,25 @@ pub(crate) enum StoreSection {
 impl Default for StoreSection {
     fn default() -> Self {
         Self::Fs { path: None }
+    }
+}
+
+/// `[disk]`: how full the disks of the data folder and of the object store may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DiskSection {
+    /// With less of a disk free, in percent, pushes are refused and nothing is fetched; in any case with less free than
+    /// twice `stop_below_bytes`.
+    pub(crate) refuse_below_percent: u64,
+    /// With more free, in percent, they are taken again.
+    pub(crate) resume_above_percent: u64,
+    /// With less free on the data folder's disk, in bytes, the node ends, and does not start.
+    pub(crate) stop_below_bytes: u64,
+}
+
+impl Default for DiskSection {
+    fn default() -> Self {
+        Self { refuse_below_percent: 10, resume_above_percent: 12, stop_below_bytes: 32 << 20 }
     }
 }
 

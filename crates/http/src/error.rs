@@ -16,6 +16,8 @@ use crate::route::InvalidPath;
 
 /// When to try again, in seconds: an election takes a few.
 const RETRY_AFTER_S: &str = "2";
+/// When to try again while a disk is nearly full, in seconds: somebody has to see to it.
+const RETRY_AFTER_NO_ROOM_S: &str = "30";
 
 /// Why a request is not answered as it was meant.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +123,13 @@ impl ApiError {
         if let Self::Registry(error) = self { Some(error) } else { None }
     }
 
+    fn retry_after(&self) -> &'static str {
+        match self.registry() {
+            Some(RegistryError::NoRoom(_)) => RETRY_AFTER_NO_ROOM_S,
+            _ => RETRY_AFTER_S,
+        }
+    }
+
     /// True when a write may have happened or not.
     fn outcome_is_unknown(&self) -> bool {
         let unknown = |error: &RegistryError| {
@@ -157,7 +166,7 @@ fn of_registry(error: &RegistryError) -> Seen {
         RegistryError::Barrier(_) | RegistryError::ReadOnly { .. } => UNAVAILABLE,
         RegistryError::Elsewhere { .. } | RegistryError::Damaged { .. } => UNAVAILABLE,
         RegistryError::RevisionAhead { .. } => UNAVAILABLE,
-        RegistryError::UploadBusy(_) => UNAVAILABLE,
+        RegistryError::UploadBusy(_) | RegistryError::NoRoom(_) => UNAVAILABLE,
         RegistryError::Denied(_) => seen(StatusCode::FORBIDDEN, "DENIED"),
         RegistryError::DigestMismatch { .. } => seen(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
         RegistryError::UploadUnknown(_) => seen(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
@@ -212,7 +221,7 @@ impl IntoResponse for ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(self.retry_after()));
         }
         if self.outcome_is_unknown() {
             headers.insert(ATOLL_OUTCOME, HeaderValue::from_static("unknown"));
@@ -227,12 +236,16 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use atoll_registry::BarrierError;
+    use atoll_registry::{BarrierError, NoRoom};
     use atoll_types::{Digest, RegionId, Revision};
     use http_body_util::BodyExt;
 
     fn region() -> RegionId {
         "eu-west".parse().unwrap()
+    }
+
+    fn no_room() -> RegistryError {
+        NoRoom { folder: "/data".into(), free_bytes: 1 << 20, needed_bytes: 2 << 20 }.into()
     }
 
     /// Errors of every kind, with what a client sees of them.
@@ -254,6 +267,7 @@ mod tests {
             (of(RegistryError::ManifestTooLarge { actual: 5, limit: 1 }), 413, "SIZE_INVALID"),
             (of(RegistryError::ManifestInvalid("no".into())), 400, "MANIFEST_INVALID"),
             (of(RegistryError::Busy("full".into())), 429, "TOOMANYREQUESTS"),
+            (of(no_room()), 503, "UNAVAILABLE"),
             (of(StoreError::Full("disk".into()).into()), 503, "UNAVAILABLE"),
             (of(StoreError::Other("bad".into()).into()), 500, "INTERNAL"),
             (refused(Rejection::ManifestUnknown(digest)), 404, "MANIFEST_UNKNOWN"),

@@ -116,7 +116,7 @@ impl Registry {
         from: Option<&Access<Pull>>,
         options: &WriteOptions,
     ) -> Result<Option<Linked>, RegistryError> {
-        self.view.writable()?;
+        self.view.takes_pushes()?;
         let Some(from) = from else { return Ok(None) };
         // Not linearizable: whoever mounts what was pushed elsewhere a moment ago may be asked to upload it.
         let found = self.view.read(|kv| find_sound(kv, from.repository(), digest))?;

@@ -5,7 +5,7 @@ use atoll_blobstore::StoreError;
 use atoll_metadata::{KvError, Rejection};
 use atoll_types::{Digest, RegionId, Revision};
 
-use crate::{BarrierError, ProposeError};
+use crate::{BarrierError, NoRoom, ProposeError};
 
 /// Why a use case has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -99,6 +99,9 @@ pub enum RegistryError {
         /// Where the node is.
         applied: Revision,
     },
+    /// A disk of this node is nearly full: nothing more is taken in.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Over a limit of this node; try again later.
     #[error("{0}")]
     Busy(String),

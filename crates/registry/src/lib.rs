@@ -13,6 +13,7 @@ mod options;
 mod planted;
 mod ports;
 mod registry;
+mod room;
 mod suspects;
 mod upload;
 mod view;
@@ -26,4 +27,5 @@ pub use ports::{
     ReadThroughError,
 };
 pub use registry::Registry;
+pub use room::{NoRoom, Room};
 pub use upload::{Body, InvalidSessionId, Owner, SessionId, UploadStatus};

@@ -113,7 +113,7 @@ impl Registry {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<PutAnswer, RegistryError> {
-        self.view.writable()?;
+        self.view.takes_pushes()?;
         let digest = settle_digest(&target.reference, &body)?;
         let parsed = atoll_oci::parse_manifest(&body, content_type)
             .map_err(|error| RegistryError::ManifestInvalid(error.to_string()))?;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use atoll_types::{NodeId, RegionId, RequestId, Revision, StoreId};
 use tokio::time::Instant;
 
+use crate::Room;
+
 /// How a registry is set up.
 #[derive(Clone, Debug)]
 pub struct RegistryConfig {
@@ -25,6 +27,8 @@ pub struct RegistryConfig {
     /// The grace period of condemned links, in leader time: in its second half, clients are told that the blob is not
     /// there, so that they upload it again. Links must not be dropped before its end.
     pub link_grace: Duration,
+    /// Whether the node's disks have room for what is pushed.
+    pub room: Room,
     /// Bytes of memory for the block checksums of objects that are read often.
     pub checksum_cache_bytes: u64,
 }
@@ -52,6 +56,7 @@ impl RegistryConfig {
             uploads_max: Self::UPLOADS_MAX,
             upload_idle: Self::UPLOAD_IDLE,
             link_grace: Self::LINK_GRACE,
+            room: Room::default(),
             checksum_cache_bytes: 32 << 20,
         }
     }

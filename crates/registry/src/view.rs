@@ -46,6 +46,12 @@ impl View {
         Err(RegistryError::ReadOnly { region: self.config.region.clone() })
     }
 
+    /// Refuses a push at once when none could be acknowledged, or when there is no room for it.
+    pub(crate) fn takes_pushes(&self) -> Result<(), RegistryError> {
+        self.writable()?;
+        Ok(self.config.room.check()?)
+    }
+
     /// One consistent look at what is applied here.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError> {
         self.metadata.read(read)

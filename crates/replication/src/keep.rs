@@ -5,7 +5,7 @@ use std::sync::Arc;
 use atoll_blobstore::{BlobStore, StoreError, VerifyingWriter, WriteError};
 use atoll_fault::{planted, step};
 use atoll_metadata::{CopyItem, CopyOutcome, KvError, read};
-use atoll_registry::{MetadataGroup, MetadataGroupExt};
+use atoll_registry::{MetadataGroup, MetadataGroupExt, NoRoom};
 use atoll_types::{Digest, ObjectName};
 
 use crate::LocalNode;
@@ -32,6 +32,8 @@ pub(crate) enum KeepError {
     Refused(CopyOutcome),
     #[error(transparent)]
     View(#[from] KvError),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// What became of a blob whose bytes are here.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atoll_proto::replication::ClusterIdentity;
+use atoll_registry::Room;
 use atoll_types::{NodeId, RegionId, StoreId};
 
 /// The node that fetches and serves.
@@ -97,6 +98,9 @@ pub struct ReadThroughOptions {
     pub park_after: Duration,
     /// How long what has arrived is kept for the next reader when the last one has left.
     pub linger: Duration,
+    /// Whether the node's disks have room: without, nothing is fetched for the region's own sake, nothing is kept, and
+    /// large blobs are streamed without being shared.
+    pub room: Room,
 }
 
 impl ReadThroughOptions {
@@ -113,6 +117,7 @@ impl ReadThroughOptions {
             stream_wait: Duration::from_secs(15),
             park_after: Duration::from_secs(10),
             linger: Duration::from_secs(10),
+            room: Room::default(),
         }
     }
 }

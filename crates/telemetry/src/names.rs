@@ -20,6 +20,13 @@ pub const RAFT_TERM: &str = "atoll_raft_term";
 /// The newest entry in this node's log.
 pub const RAFT_LAST_LOG_INDEX: &str = "atoll_raft_last_log_index";
 
+/// 1 if the node's disks have room for pushes and fetches.
+pub const DISK_HAS_ROOM: &str = "atoll_disk_has_room";
+/// What is free on the disk of a folder (`data`, `store`), in bytes.
+pub const DISK_FREE_BYTES: &str = "atoll_disk_free_bytes";
+/// What that disk has in all, in bytes.
+pub const DISK_SIZE_BYTES: &str = "atoll_disk_size_bytes";
+
 /// Blobs that a region wants and does not have.
 pub const REPLICATION_LAG_BLOBS: &str = "atoll_replication_lag_blobs";
 /// Their bytes.

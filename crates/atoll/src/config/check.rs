@@ -2,7 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::{Member, NodeConfig, RaftSection, Role};
+use super::{DiskSection, Member, NodeConfig, RaftSection, Role};
+
+/// A node that needs more is not worth the disk.
+const STOP_BELOW_BYTES_MAX: u64 = 1 << 40;
+/// Fewer entries between snapshots, or in the log, would make nothing but snapshots.
+const RETENTION_ENTRIES_MIN: u64 = 16;
 
 /// What is wrong, and what to do about it.
 type Problem = String;
@@ -13,6 +18,7 @@ impl NodeConfig {
         self.check_addresses()?;
         self.check_members()?;
         self.raft.check()?;
+        self.disk.check()?;
         self.check_bounds()
     }
 
@@ -87,9 +93,28 @@ impl NodeConfig {
     }
 }
 
+impl DiskSection {
+    fn check(&self) -> Result<(), Problem> {
+        /// More would leave next to nothing of a disk.
+        const PERCENT_MAX: u64 = 90;
+        let Self { refuse_below_percent: refuse, resume_above_percent: resume, .. } = *self;
+        if refuse > PERCENT_MAX || resume > PERCENT_MAX || resume < refuse {
+            return Err(format!(
+                "[disk] refuse_below_percent = {refuse}, resume_above_percent = {resume}: give at most {PERCENT_MAX} of both, \
+                 and resume no lower than it is refused"
+            ));
+        }
+        if self.stop_below_bytes > STOP_BELOW_BYTES_MAX {
+            let stop = self.stop_below_bytes;
+            return Err(format!("[disk] stop_below_bytes = {stop}: give at most {STOP_BELOW_BYTES_MAX}"));
+        }
+        Ok(())
+    }
+}
+
 impl RaftSection {
     fn check(&self) -> Result<(), Problem> {
-        let Self { heartbeat_ms, election_min_ms, election_max_ms } = *self;
+        let Self { heartbeat_ms, election_min_ms, election_max_ms, .. } = *self;
         if heartbeat_ms == 0 || election_min_ms <= heartbeat_ms.saturating_mul(2) || election_max_ms <= election_min_ms
         {
             return Err(format!(
@@ -98,7 +123,11 @@ impl RaftSection {
                  election_max_ms above election_min_ms"
             ));
         }
-        Ok(())
+        let retention = [("snapshot_every", self.snapshot_every), ("log_entries_max", self.log_entries_max)];
+        match retention.iter().find(|(_, entries)| *entries < RETENTION_ENTRIES_MIN) {
+            Some((key, entries)) => Err(format!("[raft] {key} = {entries}: give at least {RETENTION_ENTRIES_MIN}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -191,6 +220,19 @@ mod tests {
     fn timing_that_elects_without_end_is_refused() {
         assert!(refusal(|c| c.raft.election_min_ms = c.raft.heartbeat_ms).contains("elect without end"));
         assert!(refusal(|c| c.raft.election_max_ms = c.raft.election_min_ms).contains("elect without end"));
+    }
+
+    #[test]
+    fn marks_of_disks_that_contradict_each_other_are_refused() {
+        assert!(refusal(|c| c.disk.resume_above_percent = 9).starts_with("[disk] refuse_below_percent = 10"));
+        assert!(refusal(|c| c.disk.resume_above_percent = 91).contains("at most 90"));
+        assert!(refusal(|c| c.disk.stop_below_bytes = u64::MAX).contains("stop_below_bytes"));
+    }
+
+    #[test]
+    fn a_log_of_next_to_nothing_is_refused() {
+        assert!(refusal(|c| c.raft.snapshot_every = 0).starts_with("[raft] snapshot_every = 0"));
+        assert!(refusal(|c| c.raft.log_entries_max = 1).starts_with("[raft] log_entries_max = 1"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use atoll_types::{NodeName, RegionId};
 use serde::{Deserialize, Serialize};
 
 use super::load::{ConfigError, parse, parse_file};
-use super::{HttpSection, RaftSection, ReadsSection, ReplicationSection, Role, TelemetrySection};
+use super::{DiskSection, HttpSection, RaftSection, ReadsSection, ReplicationSection, Role, TelemetrySection};
 
 /// The one that `dev` starts when it is told of no other.
 const THREE_REGIONS: &str = include_str!("../../../../cluster/three-regions.toml");
@@ -23,6 +23,9 @@ pub(crate) struct Topology {
     /// Timing of the metadata group. Not given: short, as fits one machine.
     #[serde(default = "loopback_timing")]
     pub(crate) raft: RaftSection,
+    /// How full disks may be, for every node.
+    #[serde(default)]
+    pub(crate) disk: DiskSection,
     /// How fresh reads are, for every node.
     #[serde(default)]
     pub(crate) reads: ReadsSection,
@@ -65,7 +68,7 @@ impl TopologyNode {
 
 /// Timing for nodes on one machine: an election is over in about two seconds, also on a busy one.
 const fn loopback_timing() -> RaftSection {
-    RaftSection { heartbeat_ms: 200, election_min_ms: 800, election_max_ms: 1_600 }
+    RaftSection::with_timing(200, 800, 1_600)
 }
 
 impl Topology {

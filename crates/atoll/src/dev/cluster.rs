@@ -78,6 +78,7 @@ impl ClusterRecord {
             },
             raft: topology.raft.clone(),
             store: StoreSection::default(),
+            disk: topology.disk.clone(),
             reads: topology.reads.clone(),
             http: topology.http.clone(),
             replication: topology.replication.clone(),

@@ -8,16 +8,19 @@ use atoll_registry::{MetadataGroup, Mode};
 use atoll_replication::{LeaderClock, RegionLag, lag_report};
 use atoll_telemetry::{Sample, SampleKind, Source, names};
 
-/// Mode, staleness and lag, from the node's own view.
+use super::disk::Disks;
+
+/// Mode, staleness, lag and disks, from the node's own view.
 pub(crate) struct NodeGauges {
     metadata: Arc<dyn MetadataGroup>,
     group: Group,
+    disks: Arc<Disks>,
     clock: LeaderClock,
 }
 
 impl NodeGauges {
-    pub(crate) fn new(metadata: Arc<dyn MetadataGroup>, group: Group) -> Self {
-        Self { metadata, group, clock: LeaderClock::default() }
+    pub(crate) fn new(metadata: Arc<dyn MetadataGroup>, group: Group, disks: Arc<Disks>) -> Self {
+        Self { metadata, group, disks, clock: LeaderClock::default() }
     }
 
     fn raft(&self) -> Vec<Sample> {
@@ -27,6 +30,17 @@ impl NodeGauges {
             gauge(names::RAFT_TERM, "The Raft term", status.term as f64),
             gauge(names::RAFT_LAST_LOG_INDEX, "The newest entry in this node's log", status.last_log.0 as f64),
         ]
+    }
+
+    fn disks(&self) -> Vec<Sample> {
+        let takes = f64::from(self.disks.room().check().is_ok());
+        let mut samples = vec![gauge(names::DISK_HAS_ROOM, "1 if the disks have room for pushes and fetches", takes)];
+        for disk in self.disks.all() {
+            let of = |name, help, bytes: u64| labelled(name, help, ("folder", disk.label), bytes as f64);
+            samples.push(of(names::DISK_FREE_BYTES, "What is free on the disk of a folder", disk.free_bytes()));
+            samples.push(of(names::DISK_SIZE_BYTES, "What the disk of a folder has in all", disk.size_bytes()));
+        }
+        samples
     }
 
     fn freshness(&self) -> Vec<Sample> {
@@ -45,7 +59,7 @@ impl NodeGauges {
     fn lag(&self) -> Result<Vec<Sample>, KvError> {
         let regions = lag_report(&self.metadata, &self.clock)?.regions;
         let of = |name, help, value: &dyn Fn(&RegionLag) -> f64| -> Vec<Sample> {
-            regions.iter().map(|lag| labelled(name, help, lag.region.as_str(), value(lag))).collect()
+            regions.iter().map(|lag| labelled(name, help, ("region", lag.region.as_str()), value(lag))).collect()
         };
         let age = |lag: &RegionLag| lag.oldest_age_ms.unwrap_or(0) as f64 / 1000.0;
         Ok([
@@ -62,7 +76,7 @@ impl NodeGauges {
 
 impl Source for NodeGauges {
     fn samples(&self) -> Vec<Sample> {
-        let mut samples = [self.freshness(), self.raft()].concat();
+        let mut samples = [self.freshness(), self.raft(), self.disks()].concat();
         match self.lag() {
             Ok(lag) => samples.extend(lag),
             Err(error) => tracing::warn!(%error, "lag is missing from this scrape"),
@@ -75,6 +89,6 @@ fn gauge(name: &'static str, help: &'static str, value: f64) -> Sample {
     Sample { name, help, kind: SampleKind::Gauge, labels: Vec::new(), value }
 }
 
-fn labelled(name: &'static str, help: &'static str, region: &str, value: f64) -> Sample {
-    Sample { labels: vec![("region", region.to_owned())], ..gauge(name, help, value) }
+fn labelled(name: &'static str, help: &'static str, label: (&'static str, &str), value: f64) -> Sample {
+    Sample { labels: vec![(label.0, label.1.to_owned())], ..gauge(name, help, value) }
 }

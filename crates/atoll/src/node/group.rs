@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use atoll_admin::InitializeError;
-use atoll_consensus::{Group, GroupOptions, Member, OnFatal, Timing};
+use atoll_consensus::{Group, GroupOptions, Member, OnFatal, Retention, Timing};
 use atoll_fault::planted;
 use atoll_metadata::{Command, Done, KvError, KvRead, NodeRole, Outcome, RegisterNode, read};
 use atoll_registry::{Applied, BarrierError, Freshness, MetadataGroup, Mode, Proposal, ProposeError};
@@ -33,6 +33,12 @@ fn timing(config: &NodeConfig) -> Timing {
     let election_max = config.raft.election_max();
     let log_stall = (election_max * LOG_STALL_ELECTIONS).max(Timing::LOCAL.log_stall);
     Timing { heartbeat: config.raft.heartbeat(), election_min: config.raft.election_min(), election_max, log_stall }
+}
+
+/// How much of the log is kept.
+fn retention(config: &NodeConfig) -> Retention {
+    let raft = &config.raft;
+    Retention { entries: raft.log_entries_max, bytes: raft.log_bytes_max, snapshot_every: raft.snapshot_every }
 }
 
 /// How long a node may prove no quorum before it is read-only.
@@ -70,6 +76,7 @@ pub(crate) async fn start(config: &NodeConfig, fatal: mpsc::Sender<String>) -> a
     let peers = config.cluster.members.iter().map(|m| (m.id, m.grpc.clone()));
     let options = GroupOptions {
         timing: timing(config),
+        retention: retention(config),
         peer_addresses: peers.collect(),
         feature_level: FEATURE_LEVEL,
         ..GroupOptions::new(config.cluster.id, config.cluster.epoch, me, on_fatal)

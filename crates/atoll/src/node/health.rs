@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use atoll_http::{Health, Readiness};
-use atoll_registry::{MetadataGroup, Mode};
+use atoll_registry::{MetadataGroup, Mode, Room};
 use atoll_types::Revision;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,11 +14,12 @@ use super::registration::Registered;
 
 /// Ready for pulls: when a barrier that was taken after the start has passed, or, while cut off, after a bounded wait,
 /// with what it has; never before it has had part in a group.
-/// Ready for pushes: read-write and registered.
+/// Ready for pushes: read-write, registered, and with room on the disks.
 pub(crate) struct NodeHealth {
     metadata: Arc<dyn MetadataGroup>,
     registered: watch::Receiver<Registered>,
     store: Arc<StoreHealth>,
+    room: Room,
     /// From when on a node that reaches no quorum serves what it has.
     alone_from: Instant,
 }
@@ -48,9 +49,10 @@ impl NodeHealth {
         metadata: Arc<dyn MetadataGroup>,
         registered: watch::Receiver<Registered>,
         store: Arc<StoreHealth>,
+        room: Room,
         alone_after: Duration,
     ) -> Self {
-        Self { metadata, registered, store, alone_from: Instant::now() + alone_after }
+        Self { metadata, registered, store, room, alone_from: Instant::now() + alone_after }
     }
 
     fn pulls(&self) -> Result<(), String> {
@@ -78,7 +80,7 @@ impl NodeHealth {
         if !self.store.works() {
             return Err("the object store does not work".to_owned());
         }
-        Ok(())
+        self.room.check().map_err(|no_room| no_room.to_string())
     }
 }
 
@@ -127,7 +129,7 @@ mod tests {
     fn health(applied: u64, alone_after: Duration) -> NodeHealth {
         let (_, registered) = watch::channel(Registered::Pending);
         let group = Arc::new(CutOff { applied: Revision(applied) });
-        NodeHealth::new(group, registered, StoreHealth::new(), alone_after)
+        NodeHealth::new(group, registered, StoreHealth::new(), Room::default(), alone_after)
     }
 
     #[test]

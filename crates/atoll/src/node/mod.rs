@@ -1,5 +1,6 @@
 //! The composition root: the only place that names concrete parts together. [`run`] reads as the boot checklist.
 
+mod disk;
 mod faults;
 mod gauges;
 mod group;

@@ -11,7 +11,7 @@ use atoll_consensus::Group;
 use atoll_http::{App, HttpConfig, RequestLimits, ServerLimits};
 use atoll_metadata::{NodeRole, RegisterNode, read};
 use atoll_proto::replication::ClusterIdentity;
-use atoll_registry::{Consistency, MetadataGroup, Registry, RegistryConfig};
+use atoll_registry::{Consistency, MetadataGroup, Registry, RegistryConfig, Room};
 use atoll_replication::{BlobServer, FetcherOptions, LocalNode, Parts, PeerOptions, ReadThroughOptions, Replication};
 use atoll_telemetry::Metrics;
 use atoll_types::StoreId;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use super::disk::{self, Disks};
 use super::gauges::NodeGauges;
 use super::group::{self, GroupAdapter};
 use super::health::{NodeHealth, StoreHealth};
@@ -54,12 +55,13 @@ impl Node {
     pub(crate) async fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&config.listen).await?;
         let (fatal_tell, fatal) = mpsc::channel(1);
-        let group = group::start(&config, fatal_tell).await?;
+        let disks = Disks::open(&config)?;
+        let group = group::start(&config, fatal_tell.clone()).await?;
         lost_folder::refuse(&config, &group).await?;
         let metadata: Arc<dyn MetadataGroup> = Arc::new(GroupAdapter(group.clone()));
         let (store, store_id) = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
-        metrics.watch(Arc::new(NodeGauges::new(metadata.clone(), group.clone())));
+        metrics.watch(Arc::new(NodeGauges::new(metadata.clone(), group.clone(), disks.clone())));
 
         let local = local_node(&config, store_id);
         let replication = Replication::start(Parts {
@@ -68,12 +70,12 @@ impl Node {
             store: store.clone(),
             metrics: metrics.clone(),
             peers: peer_options(&config),
-            read_through: read_through_options(&config),
+            read_through: read_through_options(&config, disks.room()),
             fetcher: FetcherOptions { concurrency: config.replication.concurrency, ..FetcherOptions::default() },
         });
         let replication = Arc::new(replication.context("starting replication")?);
         let registry = Arc::new(Registry::new(
-            registry_config(&config, store_id),
+            registry_config(&config, store_id, disks.room()),
             metadata.clone(),
             store.clone(),
             replication.read_through(),
@@ -82,7 +84,8 @@ impl Node {
         let (registered_tell, registered) = watch::channel(Registered::Pending);
         let store_health = StoreHealth::new();
         let alone_after = group::quorum_window(&config) * 2;
-        let health = NodeHealth::new(metadata.clone(), registered.clone(), store_health.clone(), alone_after);
+        let health =
+            NodeHealth::new(metadata.clone(), registered.clone(), store_health.clone(), disks.room(), alone_after);
         let app = App::new(
             http_config(&config),
             registry.clone(),
@@ -122,6 +125,7 @@ impl Node {
             RegisterNode { incarnation: Some(group.incarnation()), ..registration_of(&config, store.kind(), store_id) };
         tasks.spawn(stopping(register(metadata, me, cluster, registered_tell), stop_clients.clone()));
         tasks.spawn(stopping(probe_store(store, store_health), stop_clients.clone()));
+        tasks.spawn(stopping(disk::watch(disks, fatal_tell), stop_clients.clone()));
         tracing::info!(
             node = %config.node.name,
             region = %config.node.region,
@@ -245,7 +249,7 @@ fn registration_of(config: &NodeConfig, kind: &str, store: StoreId) -> RegisterN
     }
 }
 
-fn registry_config(config: &NodeConfig, store: StoreId) -> RegistryConfig {
+fn registry_config(config: &NodeConfig, store: StoreId, room: Room) -> RegistryConfig {
     let tag_reads = config.reads.tag_reads.iter().map(|(prefix, reads)| match reads {
         TagReads::Linearizable => (prefix.clone(), Consistency::Linearizable),
         TagReads::Bounded => (prefix.clone(), Consistency::Default),
@@ -254,6 +258,7 @@ fn registry_config(config: &NodeConfig, store: StoreId) -> RegistryConfig {
         max_staleness: Duration::from_millis(config.reads.max_staleness_ms),
         tag_reads: tag_reads.collect(),
         checksum_cache_bytes: CHECKSUM_CACHE_BYTES,
+        room,
         ..RegistryConfig::new(config.node.region.clone(), config.node.id, store)
     }
 }
@@ -267,10 +272,11 @@ fn peer_options(config: &NodeConfig) -> PeerOptions {
     }
 }
 
-fn read_through_options(config: &NodeConfig) -> ReadThroughOptions {
+fn read_through_options(config: &NodeConfig, room: Room) -> ReadThroughOptions {
     ReadThroughOptions {
         spool_bytes_max: config.replication.spool_bytes_max,
         streams_max: config.replication.streams_max,
+        room,
         ..ReadThroughOptions::new(config.node.data.join("spool"))
     }
 }

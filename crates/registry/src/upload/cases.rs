@@ -36,7 +36,7 @@ impl Registry {
         access: &Access<Push>,
         algorithm: Option<Algorithm>,
     ) -> Result<UploadStatus, RegistryError> {
-        self.view.writable()?;
+        self.view.takes_pushes()?;
         let owner = (self.view.config.region.clone(), self.view.config.node);
         self.sessions.open(access, owner, algorithm.unwrap_or(Algorithm::Sha256))
     }
@@ -59,7 +59,7 @@ impl Registry {
         length: Option<u64>,
         mut body: impl Body,
     ) -> Result<UploadStatus, RegistryError> {
-        self.view.writable()?;
+        self.view.takes_pushes()?;
         let held = self.sessions.hold(access, id)?;
         let (held, offset) = self.append_to(held, start, length, &mut body).await?;
         self.park(held).await?;
@@ -75,7 +75,7 @@ impl Registry {
         length: Option<u64>,
         mut body: impl Body,
     ) -> Result<(), RegistryError> {
-        self.view.writable()?;
+        self.view.takes_pushes()?;
         let held = self.sessions.hold(access, id)?;
         self.append_to(held, start, length, &mut body).await.map(drop)
     }
@@ -102,7 +102,7 @@ impl Registry {
         if let Some(stated) = start.filter(|stated| *stated != offset && !planted!("chunk_start_unchecked")) {
             return Err(RegistryError::UploadRange { stated, offset });
         }
-        let appended = upload.append(&self.blobs, || self.new_object(), length, body).await;
+        let appended = upload.append((&self.blobs, &self.view.config.room), || self.new_object(), length, body).await;
         let offset = upload.offset();
         match appended {
             Append::Done => Ok((held, offset)),
@@ -131,7 +131,7 @@ impl Registry {
         mut body: impl Body,
         options: &WriteOptions,
     ) -> Result<Linked, RegistryError> {
-        if let Err(refused) = self.view.writable() {
+        if let Err(refused) = self.view.takes_pushes() {
             // The last body may be here already; the session waits for another try.
             if let Ok(held) = self.sessions.hold(access, id) {
                 self.park(held).await?;
@@ -157,9 +157,9 @@ impl Registry {
         mut body: impl Body,
         options: &WriteOptions,
     ) -> Result<Linked, RegistryError> {
-        self.view.writable()?;
+        self.view.takes_pushes()?;
         let mut upload = Upload::new(digest.algorithm());
-        match upload.append(&self.blobs, || self.new_object(), length, &mut body).await {
+        match upload.append((&self.blobs, &self.view.config.room), || self.new_object(), length, &mut body).await {
             Append::Done => self.finish(access, upload, digest, options).await,
             Append::Refused(error) | Append::Broken(error) => {
                 upload.abort().await;

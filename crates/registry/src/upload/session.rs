@@ -7,7 +7,7 @@ use atoll_types::{Algorithm, Digest, ObjectName};
 use futures::StreamExt as _;
 
 use super::Body;
-use crate::RegistryError;
+use crate::{RegistryError, Room};
 
 /// The bytes of an upload. The object is made when the first byte comes: an idle session holds no file.
 pub(crate) struct Upload {
@@ -41,7 +41,7 @@ impl Upload {
     /// reports afterwards is the true one, and from there a client goes on.
     pub(crate) async fn append(
         &mut self,
-        store: &Arc<dyn BlobStore>,
+        (store, room): (&Arc<dyn BlobStore>, &Room),
         name: impl FnOnce() -> Result<ObjectName, RegistryError>,
         length: Option<u64>,
         body: &mut impl Body,
@@ -52,6 +52,10 @@ impl Upload {
                 Ok(piece) => piece,
                 Err(error) => return Append::Refused(RegistryError::BodyTorn(error.to_string())),
             };
+            // A body may be larger than what the disk has left.
+            if let Err(no_room) = room.check() {
+                return Append::Refused(no_room.into());
+            }
             let actual = taken + piece.len() as u64;
             if let Some(stated) = length.filter(|stated| actual > *stated) {
                 return Append::Refused(RegistryError::SizeInvalid { stated, actual });

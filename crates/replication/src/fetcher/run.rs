@@ -98,7 +98,7 @@ impl Fetcher {
 
     fn may_fetch(&self, kv: &dyn KvRead) -> Result<bool, KvError> {
         let paused = read::region(kv, &self.local.region)?.is_none_or(|r| r.paused);
-        Ok(!paused && self.lease.held() && self.metadata.freshness().mode == Mode::ReadWrite)
+        Ok(!paused && self.pool.has_room() && self.lease.held() && self.metadata.freshness().mode == Mode::ReadWrite)
     }
 
     /// What to start, from the head of the queue, or from where the last look ended if all there fails.

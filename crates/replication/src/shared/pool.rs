@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use atoll_proto::replication::BLOCK_BYTES;
 use atoll_types::Digest;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -72,6 +73,11 @@ impl FetchPool {
         }))
     }
 
+    /// Whether the node's disks have room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.options.room.check().is_ok()
+    }
+
     /// Waits until all fetches have ended; they are told by the token given at the start.
     pub(crate) async fn ended(&self) {
         self.tasks.close();
@@ -99,6 +105,7 @@ impl FetchPool {
         let (sources, mut contributors) = (self.sources.clone(), Vec::new());
         let mut transfer = Transfer::new(sources, digest, size, 0..size, Patience::MIDDLE, Purpose::Background);
         while let Some((block, from)) = transfer.next().await? {
+            self.options.room.check().map_err(KeepError::from)?;
             writer.write(block.data).await.map_err(KeepError::from)?;
             if !contributors.contains(&from) {
                 contributors.push(from);
@@ -126,7 +133,7 @@ impl FetchPool {
             if self.stop.is_cancelled() {
                 return Shared::Stopping;
             }
-            if !self.has_place(&mut fetches) {
+            if !self.has_place(&mut fetches) || !self.may_spool(size) {
                 return Shared::NoRoom;
             }
         }
@@ -153,6 +160,11 @@ impl FetchPool {
         Shared::Joined(joined)
     }
 
+    /// Small blobs are held in memory; others need the disk.
+    fn may_spool(&self, size: u64) -> bool {
+        size <= BLOCK_BYTES || self.has_room()
+    }
+
     /// Whether one more blob may be shared; if there are too many, the one that was idle for longest goes.
     fn has_place(&self, fetches: &mut HashMap<Digest, Arc<SharedFetch>>) -> bool {
         if fetches.len() < self.options.blobs_max {
@@ -168,7 +180,7 @@ impl FetchPool {
     /// Runs one fetch: as many streams as it needs and may have, until it has ended or nobody wants it.
     async fn drive(self: Arc<Self>, fetch: Arc<SharedFetch>) {
         let (mut workers, mut verifier) = (JoinSet::new(), JoinSet::new());
-        verifier.spawn(verify(fetch.clone(), self.keeper.clone()));
+        verifier.spawn(verify(fetch.clone(), self.keeper.clone(), self.options.room.clone()));
         let mut idle_since = None;
         loop {
             match fetch.status() {

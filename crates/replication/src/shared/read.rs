@@ -78,7 +78,7 @@ impl ReadThroughPool {
             return Ok(stream::empty().boxed());
         }
         let (regions, here) = (located.regions, located.here);
-        let keep = !here && self.0.sources.metadata.freshness().mode == Mode::ReadWrite;
+        let keep = !here && self.0.sources.metadata.freshness().mode == Mode::ReadWrite && self.0.has_room();
         let complete = keep && !self.is_paused()?;
         let join = |fetch: &Arc<SharedFetch>| SharedReader::new(fetch.clone(), range.clone(), keep, complete);
         let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, join).await };

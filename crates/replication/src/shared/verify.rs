@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use atoll_blobstore::VerifyingWriter;
 use atoll_proto::replication::BLOCK_BYTES;
+use atoll_registry::Room;
 use atoll_types::{Digest, Hasher};
 use bytes::Bytes;
 
@@ -44,12 +45,12 @@ enum Pass {
 }
 
 /// Runs as long as the fetch does.
-pub(crate) async fn verify(fetch: Arc<SharedFetch>, keeper: Keeper) {
+pub(crate) async fn verify(fetch: Arc<SharedFetch>, keeper: Keeper, room: Room) {
     loop {
         if fetch.is_verified() && !fetch.keeps() {
             fetch.wait_keep().await;
         }
-        match pass(&fetch, &keeper).await {
+        match pass(&fetch, &keeper, &room).await {
             Ok(Pass::Upgrade) => {}
             Ok(Pass::Whole(sink)) => {
                 if !conclude(&fetch, &keeper, sink).await {
@@ -72,13 +73,16 @@ enum PassError {
     Fetch(FetchError),
 }
 
-async fn pass(fetch: &SharedFetch, keeper: &Keeper) -> Result<Pass, PassError> {
+async fn pass(fetch: &SharedFetch, keeper: &Keeper, room: &Room) -> Result<Pass, PassError> {
     let keep = fetch.keeps();
     let mut sink = None;
     for block in 0..fetch.block_count() {
         fetch.wait_for(block, false).await.map_err(PassError::Fetch)?;
         if !keep && fetch.keeps() {
             return Ok(Pass::Upgrade);
+        }
+        if keep {
+            room.check().map_err(|no_room| PassError::Keep(no_room.into()))?;
         }
         let offset = block as u64 * BLOCK_BYTES;
         let length = usize::try_from(BLOCK_BYTES.min(fetch.size - offset)).unwrap_or(usize::MAX);

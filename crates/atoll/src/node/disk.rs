@@ -1,0 +1,209 @@
+//! Watches the disks that a node writes to: below one mark nothing more is taken in, below another the node ends while
+//! there is still room to start again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use atoll_registry::{NoRoom, Room};
+use rustix::fs::statvfs;
+use tokio::sync::mpsc;
+
+use crate::config::{DiskSection, NodeConfig};
+
+/// How often the disks are looked at.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The disks of a node.
+pub(crate) struct Disks {
+    /// The data folder's comes first.
+    disks: [Disk; 2],
+    marks: DiskSection,
+    room: Room,
+}
+
+/// A disk, as it was when it was last looked at.
+pub(crate) struct Disk {
+    /// Which of the node's folders is on it, for metrics.
+    pub(crate) label: &'static str,
+    folder: PathBuf,
+    free_bytes: AtomicU64,
+    size_bytes: AtomicU64,
+}
+
+/// What a disk has, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Space {
+    free: u64,
+    size: u64,
+}
+
+impl Space {
+    /// Of the disk of a folder, or of the first one above it that is there.
+    fn of(folder: &Path) -> io::Result<Self> {
+        let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+        let disk = statvfs(there)?;
+        Ok(Self {
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            size: disk.f_blocks.saturating_mul(disk.f_frsize),
+        })
+    }
+
+    /// What lacks for taking more in, while it was taken so far or not.
+    fn lack(self, folder: &Path, marks: &DiskSection, was_short: bool) -> Option<NoRoom> {
+        let mark = |percent, stops| (self.size / 100).saturating_mul(percent).max(marks.stop_below_bytes * stops);
+        let (refuse, resume) = (mark(marks.refuse_below_percent, 2), mark(marks.resume_above_percent, 3));
+        let short = self.free < if was_short { resume } else { refuse };
+        short.then(|| NoRoom { folder: folder.to_owned(), free_bytes: self.free, needed_bytes: resume })
+    }
+}
+
+impl Disk {
+    fn new(label: &'static str, folder: PathBuf) -> io::Result<Self> {
+        let space = Space::of(&folder)?;
+        let (free_bytes, size_bytes) = (AtomicU64::new(space.free), AtomicU64::new(space.size));
+        Ok(Self { label, folder, free_bytes, size_bytes })
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let space = Space::of(&self.folder)?;
+        self.free_bytes.store(space.free, Ordering::Relaxed);
+        self.size_bytes.store(space.size, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn space(&self) -> Space {
+        Space { free: self.free_bytes(), size: self.size_bytes() }
+    }
+
+    /// What it has free.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What it has in all.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Disks {
+    /// Looks at the disks before anything is written, and refuses to start where there is no room to.
+    pub(crate) fn open(config: &NodeConfig) -> anyhow::Result<Arc<Self>> {
+        let disk = |label, folder: PathBuf| {
+            let shown = folder.display().to_string();
+            Disk::new(label, folder).with_context(|| format!("looking at the disk of {shown}"))
+        };
+        let disks = [disk("data", config.node.data.clone())?, disk("store", config.blobs_folder())?];
+        let disks = Self { disks, marks: config.disk.clone(), room: Room::default() };
+        if let Some(why) = disks.must_stop() {
+            bail!("{why}");
+        }
+        disks.judge();
+        Ok(Arc::new(disks))
+    }
+
+    /// Whether there is room for more, as of now and from now on.
+    pub(crate) fn room(&self) -> Room {
+        self.room.clone()
+    }
+
+    /// The disks, for metrics.
+    pub(crate) fn all(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// Why the node must not go on: what it must write, the log, would soon find no room.
+    fn must_stop(&self) -> Option<String> {
+        let (data, mark) = (&self.disks[0], self.marks.stop_below_bytes);
+        (data.free_bytes() < mark).then(|| {
+            format!(
+                "the disk of the data folder {} has {} bytes free, and this node does not run with less than {mark}: free \
+                 some there and start it again",
+                data.folder.display(),
+                data.free_bytes()
+            )
+        })
+    }
+
+    /// Says whether there is room, and why not.
+    fn judge(&self) {
+        let was_short = self.room.check().is_err();
+        let lack = self.disks.iter().find_map(|disk| disk.space().lack(&disk.folder, &self.marks, was_short));
+        match &lack {
+            Some(lack) if !was_short => {
+                tracing::warn!(%lack, "pushes are refused and nothing is fetched until there is room; pulls go on");
+            }
+            None if was_short => tracing::info!("the disks have room again: pushes are taken, and blobs are fetched"),
+            _ => {}
+        }
+        self.room.set(lack);
+    }
+
+    fn look(&self) {
+        for disk in &self.disks {
+            if let Err(error) = disk.look() {
+                tracing::warn!(folder = %disk.folder.display(), %error, "the disk cannot be looked at");
+            }
+        }
+    }
+}
+
+/// Looks at the disks again and again; what cannot go on is told through `fatal`.
+pub(crate) async fn watch(disks: Arc<Disks>, fatal: mpsc::Sender<String>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let looking = disks.clone();
+        // A network file system may take its time.
+        if let Err(error) = tokio::task::spawn_blocking(move || looking.look()).await {
+            tracing::warn!(%error, "the disks were not looked at");
+            continue;
+        }
+        disks.judge();
+        if let Some(why) = disks.must_stop() {
+            // An earlier reason ends the process as well.
+            let _ = fatal.try_send(why);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn lack(free: u64, was_short: bool) -> Option<NoRoom> {
+        let marks = DiskSection { refuse_below_percent: 10, resume_above_percent: 12, stop_below_bytes: MIB };
+        Space { free, size: 1_000 * MIB }.lack(Path::new("/data"), &marks, was_short)
+    }
+
+    #[test]
+    fn below_the_mark_nothing_is_taken_until_it_is_well_above() {
+        assert_eq!(lack(101 * MIB, false), None);
+        let short = lack(99 * MIB, false).unwrap();
+        assert_eq!((short.free_bytes, short.needed_bytes / MIB), (99 * MIB, 120), "{short}");
+        assert!(lack(110 * MIB, true).is_some(), "between the marks nothing changes");
+        assert_eq!(lack(110 * MIB, false), None);
+        assert_eq!(lack(121 * MIB, true), None);
+    }
+
+    #[test]
+    fn a_small_disk_refuses_before_the_node_ends() {
+        let marks = DiskSection { stop_below_bytes: 32 * MIB, ..DiskSection::default() };
+        let small = |free| Space { free, size: 256 * MIB }.lack(Path::new("/data"), &marks, false);
+        assert!(small(63 * MIB).is_some());
+        assert_eq!(small(65 * MIB), None);
+    }
+
+    #[test]
+    fn a_disk_is_seen_also_where_the_folder_is_not_made_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new("data", folder.path().join("not/yet")).unwrap();
+        assert!(disk.size_bytes() > 0 && disk.free_bytes() <= disk.size_bytes());
+    }
+}
