@@ -9,6 +9,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::lines::{LineWriter, Lines};
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,23 +56,29 @@ pub enum TelemetryError {
         /// Why.
         reason: String,
     },
+    /// The thread that writes log lines did not start.
+    #[error("the thread that writes log lines cannot be started: {0}")]
+    Lines(#[source] std::io::Error),
     /// Another subscriber is installed already.
     #[error("telemetry is started already: {0}")]
     Started(String),
 }
 
-/// Flushes traces when it is shut down.
-#[derive(Debug)]
-pub struct Telemetry(Option<SdkTracerProvider>);
+/// Sends the last traces and writes the last lines when it is shut down.
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    lines: LineWriter,
+}
 
 impl Telemetry {
     /// Sends what is still buffered. Call it off the runtime's workers: the exporter waits for them.
     pub fn shutdown(self) {
-        if let Some(provider) = self.0
+        if let Some(provider) = self.traces
             && let Err(error) = provider.shutdown()
         {
             tracing::warn!(%error, "the last traces were not exported");
         }
+        drop(self.lines);
     }
 }
 
@@ -78,19 +86,20 @@ impl Telemetry {
 pub fn init(options: &TelemetryOptions) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::try_new(&options.filter)
         .map_err(|e| TelemetryError::Filter { filter: options.filter.clone(), reason: e.to_string() })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = match options.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let (lines, writer) = Lines::start(std::io::stderr()).map_err(TelemetryError::Lines)?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false);
+    let layer = match options.format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     let provider = options.otlp_endpoint.as_deref().map(|e| exporter(e, options)).transpose()?;
     let traces = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("atoll")));
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(layer.with_filter(filter))
         .with(traces)
         .try_init()
         .map_err(|e| TelemetryError::Started(e.to_string()))?;
-    Ok(Telemetry(provider))
+    Ok(Telemetry { traces: provider, lines: writer })
 }
 
 fn exporter(endpoint: &str, options: &TelemetryOptions) -> Result<SdkTracerProvider, TelemetryError> {

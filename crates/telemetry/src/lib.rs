@@ -3,6 +3,7 @@
 //! Architecture invariant: known by almost everyone, knows nothing of Atoll.
 
 mod init;
+mod lines;
 mod metrics;
 pub mod names;
 mod trace;
