@@ -8,6 +8,7 @@ mod health;
 mod listeners;
 mod lost_folder;
 mod parts;
+mod peer_stream;
 mod peers;
 mod registration;
 mod servers;

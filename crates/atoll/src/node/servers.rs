@@ -1,21 +1,17 @@
 //! The servers of a node: gRPC for other nodes, metrics and administration for operators.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atoll_telemetry::Metrics;
 use axum::Router;
 use axum::routing::get;
-use futures::TryStreamExt;
 use http::{StatusCode, header};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-/// What is waited when a connection cannot be taken.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+use super::peer_stream;
 
 /// Serves peers until `stop` is cancelled.
 pub(crate) async fn serve_peers(
@@ -24,16 +20,7 @@ pub(crate) async fn serve_peers(
     routes: Routes,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let incoming = TcpListenerStream::new(listener)
-        .inspect_ok(|stream| {
-            // A socket without it is slow, not wrong.
-            let _ = stream.set_nodelay(true);
-        })
-        // The server tries again at once: without a descriptor left, that would take a whole core.
-        .or_else(|error| async move {
-            tokio::time::sleep(ACCEPT_BACKOFF).await;
-            Err::<TcpStream, _>(error)
-        });
+    let incoming = peer_stream::accepted(listener);
     server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
     Ok(())
 }

@@ -15,6 +15,12 @@ use crate::options::{GroupOptions, Timing};
 
 /// What a long fat link needs to be filled by one stream, in bytes.
 const WINDOW_BYTES: u32 = 8 << 20;
+/// Most calls of a peer at once on one connection; it holds back what is more.
+const STREAMS_MAX: u32 = 1024;
+/// Calls that a peer may have begun and reset before they were taken (CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 20;
+/// Most bytes of a call's headers.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
 
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +109,9 @@ impl Peers {
 pub fn grpc_server(timing: &Timing) -> Server {
     Server::builder()
         .tcp_nodelay(true)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(timing.election_max))
