@@ -203,9 +203,10 @@ impl Group {
         self.inner.peers.fence().own()
     }
 
-    /// Runs a closure over one consistent view of what is applied here. It must be short: it runs where it is called.
+    /// Runs a closure over one consistent view of what is applied here. It must be short: it runs where it is called. It
+    /// may be run twice; what it was told the last time counts.
     pub fn read_with(&self, read: &mut dyn FnMut(&dyn KvRead)) -> Result<(), KvError> {
-        self.inner.state.read(|view| read(view)).map_err(|error| KvError(error.to_string()))
+        self.inner.state.read_quickly(read).map_err(|error| KvError(error.to_string()))
     }
 
     /// Makes a write at whatever node leads, and waits until it is applied here (or only committed, if that takes over

@@ -95,7 +95,7 @@ pub enum BarrierError {
 #[async_trait]
 pub trait MetadataGroup: Send + Sync + 'static {
     /// Runs a closure over one consistent view of what is applied here. The closure must be short: it runs where it
-    /// is called. Use [`MetadataGroupExt::read`].
+    /// is called. It may be run twice; what it was told the last time counts. Use [`MetadataGroupExt::read`].
     fn read_with(&self, read: &mut dyn FnMut(&dyn KvRead)) -> Result<(), KvError>;
 
     /// Makes a write at whatever node leads, and waits until it is applied here (or committed, if that takes long).
@@ -113,18 +113,14 @@ pub trait MetadataGroup: Send + Sync + 'static {
 
 /// Typed reading.
 pub trait MetadataGroupExt {
-    /// Runs a closure over one consistent view of what is applied here, and hands its result on.
-    fn read<R>(&self, read: impl FnOnce(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError>;
+    /// Runs a closure over one consistent view of what is applied here, and hands its last result on.
+    fn read<R>(&self, read: impl FnMut(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError>;
 }
 
 impl<M: MetadataGroup + ?Sized> MetadataGroupExt for M {
-    fn read<R>(&self, read: impl FnOnce(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError> {
-        let (mut read, mut result) = (Some(read), None);
-        self.read_with(&mut |kv| {
-            if let Some(read) = read.take() {
-                result = Some(read(kv));
-            }
-        })?;
+    fn read<R>(&self, mut read: impl FnMut(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError> {
+        let mut result = None;
+        self.read_with(&mut |kv| result = Some(read(kv)))?;
         result.unwrap_or_else(|| Err(KvError("the view was not read".into())))
     }
 }

@@ -53,7 +53,7 @@ impl View {
     }
 
     /// One consistent look at what is applied here.
-    pub(crate) fn read<R>(&self, read: impl FnOnce(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError> {
+    pub(crate) fn read<R>(&self, read: impl FnMut(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError> {
         self.metadata.read(read)
     }
 

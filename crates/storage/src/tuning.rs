@@ -23,6 +23,7 @@ const BLOOM_BITS_PER_KEY: f64 = 10.0;
 pub struct Resources {
     pub(crate) cache: Cache,
     pub(crate) buffers: WriteBufferManager,
+    pub(crate) rows_bytes: u64,
 }
 
 impl Resources {
@@ -30,6 +31,8 @@ impl Resources {
     pub const CACHE_BYTES: usize = 48 << 20;
     /// Write buffers of a node, in bytes.
     pub const BUFFER_BYTES: usize = 32 << 20;
+    /// Rows of the state that are kept in memory, in bytes.
+    pub const ROWS_BYTES: u64 = 16 << 20;
 
     /// Resources of given sizes in bytes.
     pub fn new(cache_bytes: usize, buffer_bytes: usize) -> Self {
@@ -38,6 +41,7 @@ impl Resources {
             // Without stalls: a stall that waits for the other database's flush can stand still for long. Over the
             // budget RocksDB flushes early, which is bound enough.
             buffers: WriteBufferManager::new_write_buffer_manager(buffer_bytes, false),
+            rows_bytes: Self::ROWS_BYTES,
         }
     }
 }

@@ -11,8 +11,16 @@ use super::db::{Db, Position};
 use super::view::StateView;
 use crate::error::{Result, StorageError};
 
-/// What a batch leads to: one write batch, how far the state has come then, and revision and state hash after each entry.
-type Finished = (WriteBatch, Position, Vec<(u64, u128)>);
+/// What a batch leads to.
+pub(super) struct Finished {
+    pub(super) batch: WriteBatch,
+    /// What it changes, Raft's own keys aside.
+    pub(super) keys: Vec<(Family, Vec<u8>)>,
+    /// How far the state has come then.
+    pub(super) position: Position,
+    /// Revision and state hash after each entry.
+    pub(super) hashes: Vec<(u64, u128)>,
+}
 
 /// Entries that are being applied, and become visible together with how far the state has come.
 pub struct StateBatch<'a> {
@@ -63,16 +71,17 @@ impl<'a> StateBatch<'a> {
         if self.kv.hash_delta != 0 {
             return Err(StorageError::OutOfOrder("an entry changed the state and was not ended".to_owned()));
         }
-        let mut batch = WriteBatch::default();
+        let (mut batch, mut keys) = (WriteBatch::default(), Vec::with_capacity(self.kv.changes.len()));
         for ((family, key), value) in self.kv.changes {
             let handle = db.family(family)?;
             match value {
-                Some(value) => batch.put_cf(handle, key, value),
-                None => batch.delete_cf(handle, key),
+                Some(value) => batch.put_cf(handle, &key, value),
+                None => batch.delete_cf(handle, &key),
             }
+            keys.push((family, key));
         }
         db.put_position(&mut batch, &self.position)?;
-        Ok((batch, self.position, self.hashes))
+        Ok(Finished { batch, keys, position: self.position, hashes: self.hashes })
     }
 }
 

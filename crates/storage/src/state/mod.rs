@@ -4,8 +4,11 @@ mod batch;
 mod db;
 mod hash;
 mod place;
+mod rows;
 mod view;
 
+#[cfg(test)]
+mod rows_tests;
 #[cfg(test)]
 mod tests;
 
@@ -15,14 +18,17 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use atoll_fault::step_io;
+use atoll_metadata::KvRead;
 use parking_lot::Mutex;
 
 use crate::error::{Result, StorageError};
 use crate::snapshot::SnapshotStore;
 use crate::{Checkpoint, DataFolder, Resources, SnapshotReceiver};
+use batch::Finished;
 pub use batch::{BatchKv, StateBatch};
 pub(crate) use db::{Db, Position};
 use hash::HashHistory;
+use rows::{QuickView, Rows};
 pub use view::StateView;
 
 /// How far the state has come. Everything but the revision is opaque here.
@@ -62,6 +68,7 @@ pub struct StateStore {
     resources: Resources,
     snapshots: SnapshotStore,
     current: ArcSwap<Db>,
+    rows: Rows,
     /// Held by whoever applies or installs; counts the installs, by which the databases are named.
     writer: Mutex<u64>,
     known: Mutex<Known>,
@@ -100,6 +107,7 @@ impl StateStore {
             resources: resources.clone(),
             snapshots,
             current: ArcSwap::from_pointee(db),
+            rows: Rows::new(resources.rows_bytes),
             writer: Mutex::new(generation),
             known: Mutex::new(known),
             failed: OnceLock::new(),
@@ -114,6 +122,15 @@ impl StateStore {
         Ok(reader(&view))
     }
 
+    /// Reads from one consistent view, for which rows that are read often are in memory. The reader may be run twice;
+    /// what it was told the last time counts.
+    pub fn read_quickly(&self, reader: &mut dyn FnMut(&dyn KvRead)) -> Result<()> {
+        match QuickView::with(&self.rows, || self.current.load_full(), |view| reader(view)) {
+            Some(()) => Ok(()),
+            None => self.read(|view| reader(view)),
+        }
+    }
+
     /// Applies entries: all that `apply` does becomes visible at once if it returns `Ok`, and nothing of it otherwise.
     /// One at a time; a second caller waits.
     pub fn apply_batch<R>(&self, apply: impl FnOnce(&mut StateBatch<'_>) -> Result<R>) -> Result<R> {
@@ -122,13 +139,15 @@ impl StateStore {
         let db = self.current.load_full();
         let mut batch = StateBatch::new(&db, self.known.lock().position.clone())?;
         let result = apply(&mut batch)?;
-        let (batch, position, hashes) = batch.finish(&db)?;
+        let Finished { batch, keys, position, hashes } = batch.finish(&db)?;
+        let change = self.rows.change();
         let written = step_io!(
             "state.apply",
             StorageError::io("write to", db.path()),
             db.db.write(batch).map_err(StorageError::database("write to", db.path()))
         );
         written.map_err(|e| self.fail(e))?;
+        change.made(keys.iter().map(|(family, key)| (*family, key.as_slice())));
         let mut known = self.known.lock();
         known.position = position;
         hashes.into_iter().for_each(|(revision, hash)| known.hashes.push(revision, hash, Self::HASHES_MAX));
@@ -214,7 +233,10 @@ impl StateStore {
         }
         step_io!("state.switch", StorageError::io("switch", &self.path), place::switch_to(&self.path, next))?;
         *generation = next;
+        // All rows are others now.
+        let change = self.rows.change();
         let old = self.current.swap(Arc::new(db));
+        drop(change);
         *self.known.lock() = Known::new(position, next);
         old.dir.condemn();
         // The state is the snapshot's already, and a restart lets it count too.

@@ -80,6 +80,6 @@ impl KvRead for StateView<'_> {
     }
 }
 
-fn kv_error(error: StorageError) -> KvError {
+pub(super) fn kv_error(error: StorageError) -> KvError {
     KvError(error.to_string())
 }

@@ -1,0 +1,205 @@
+//! Rows that are read often, in memory. A pull asks for the same few again and again; each of them costs a search in
+//! RocksDB, and the view that they come from a turn of the mutex that all of its views and writes share.
+//!
+//! A [`QuickView`] is one consistent view all the same, without holding anything. It remembers the version at which it
+//! began. A kept row counts only if the version is still that one after the row was found; what is not kept is read
+//! from a view of RocksDB that was made while the version was provably that one. Where neither can be had since the
+//! state has moved on, the view is torn, and what was read through it is read again, all of it, from a view of
+//! RocksDB. Nobody waits: neither readers for the writer nor the writer for more than a row that is being kept.
+
+use std::cell::{Cell, OnceCell};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use atoll_metadata::{Family, KvError, KvRead};
+use parking_lot::{RwLock, RwLockWriteGuard};
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+
+use super::db::Db;
+use super::view::{StateView, kv_error};
+
+/// Memory of an entry beside its key and its value, in bytes, about.
+const ENTRY_BYTES: u64 = 128;
+
+/// Rows as they are at the newest version, those that were read lately.
+pub(super) struct Rows {
+    /// Grows with each change, while `changing` is held for writing and when no row from before is kept any more.
+    version: AtomicU64,
+    /// Held for writing from before a change until its version counts; for reading while a row is kept.
+    changing: RwLock<()>,
+    kept: Cache<RowKey, Option<Arc<[u8]>>, ByBytes>,
+}
+
+/// A change on its way. Dropped without being told what changed, it leaves no row kept.
+pub(super) struct Change<'a> {
+    rows: &'a Rows,
+    told: bool,
+    _changing: RwLockWriteGuard<'a, ()>,
+}
+
+impl Rows {
+    /// No rows yet, and later at most so many bytes of them.
+    pub(super) fn new(bytes_max: u64) -> Self {
+        let rows = (bytes_max / 512).clamp(64, 1 << 20) as usize;
+        Self {
+            version: AtomicU64::new(0),
+            changing: RwLock::new(()),
+            kept: Cache::with_weighter(rows, bytes_max, ByBytes),
+        }
+    }
+
+    /// Begins a change: before it can be seen in RocksDB.
+    pub(super) fn change(&self) -> Change<'_> {
+        Change { rows: self, told: false, _changing: self.changing.write() }
+    }
+
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Runs `act` unless a change is on its way or the version is another one by now.
+    fn at_version<R>(&self, version: u64, act: impl FnOnce() -> R) -> Option<R> {
+        let _unchanged = self.changing.try_read()?;
+        (self.version() == version).then(act)
+    }
+}
+
+impl Change<'_> {
+    /// It can be seen now, and these keys have other values than before.
+    pub(super) fn made<'k>(mut self, keys: impl IntoIterator<Item = (Family, &'k [u8])>) {
+        for (family, key) in keys {
+            self.rows.kept.remove(&RowRef { family, key });
+        }
+        self.told = true;
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.rows.kept.clear();
+        }
+        self.rows.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// One consistent view: of kept rows, and of RocksDB for what is not kept.
+pub(super) struct QuickView<'a> {
+    rows: &'a Rows,
+    db: &'a Db,
+    version: u64,
+    view: OnceCell<StateView<'a>>,
+    torn: Cell<bool>,
+}
+
+impl<'a> QuickView<'a> {
+    /// A view of the newest version, unless that is no more the newest: `db` must be what `current` gives *after* the
+    /// version was looked at.
+    pub(super) fn with<R>(
+        rows: &Rows,
+        current: impl FnOnce() -> Arc<Db>,
+        read: impl FnOnce(&QuickView<'_>) -> R,
+    ) -> Option<R> {
+        let version = rows.version();
+        let db = current();
+        let view = QuickView { rows, db: &db, version, view: OnceCell::new(), torn: Cell::new(false) };
+        let result = read(&view);
+        (!view.torn.get()).then_some(result)
+    }
+
+    /// The view of RocksDB at this version.
+    fn view(&self) -> Result<&StateView<'a>, KvError> {
+        if let Some(view) = self.view.get() {
+            return Ok(view);
+        }
+        match self.rows.at_version(self.version, || StateView::new(self.db)) {
+            Some(view) => {
+                let view = view.map_err(kv_error)?;
+                Ok(self.view.get_or_init(|| view))
+            }
+            None => Err(self.tear()),
+        }
+    }
+
+    fn tear(&self) -> KvError {
+        self.torn.set(true);
+        KvError("the state has moved on; it is read again".into())
+    }
+
+    /// A kept row, if it is of this version.
+    fn kept(&self, family: Family, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let row = self.rows.kept.get(&RowRef { family, key })?;
+        // After the row was found: one that is newer than this version cannot have been kept before it counted.
+        (self.rows.version() == self.version).then(|| row.map(|value| value.to_vec()))
+    }
+
+    fn keep(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
+        let row = || (RowKey { family, key: key.into() }, value.map(Arc::from));
+        let insert = || {
+            let (key, value) = row();
+            self.rows.kept.insert(key, value);
+        };
+        // A row that cannot be kept now is kept when it is read the next time.
+        let _ = self.rows.at_version(self.version, insert);
+    }
+}
+
+impl KvRead for QuickView<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        if let Some(value) = self.kept(family, key) {
+            return Ok(value);
+        }
+        let value = self.view()?.get(family, key)?;
+        // Keys of the queue live for seconds, and are read in order.
+        if family == Family::State {
+            self.keep(family, key, value.as_deref());
+        }
+        Ok(value)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+        self.view()?.scan(family, from, to, limit)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RowKey {
+    family: Family,
+    key: Box<[u8]>,
+}
+
+/// A [`RowKey`] that is looked for.
+struct RowRef<'a> {
+    family: Family,
+    key: &'a [u8],
+}
+
+impl Hash for RowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        RowRef { family: self.family, key: &self.key }.hash(state);
+    }
+}
+
+impl Hash for RowRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.family.hash(state);
+        self.key.hash(state);
+    }
+}
+
+impl Equivalent<RowKey> for RowRef<'_> {
+    fn equivalent(&self, other: &RowKey) -> bool {
+        self.family == other.family && *self.key == *other.key
+    }
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<RowKey, Option<Arc<[u8]>>> for ByBytes {
+    fn weight(&self, key: &RowKey, value: &Option<Arc<[u8]>>) -> u64 {
+        ENTRY_BYTES + (key.key.len() + value.as_ref().map_or(0, |v| v.len())) as u64
+    }
+}

@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use atoll_metadata::{Family, Kv, KvRead};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{folder, log_id, put, state};
+
+fn quickly<R>(store: &StateStore, mut read: impl FnMut(&dyn KvRead) -> R) -> (R, usize) {
+    let (mut result, mut runs) = (None, 0);
+    store.read_quickly(&mut |kv| (result, runs) = (Some(read(kv)), runs + 1)).expect("a view");
+    (result.expect("it was read"), runs)
+}
+
+fn value(kv: &dyn KvRead, key: &str) -> std::result::Result<Option<String>, atoll_metadata::KvError> {
+    let value = kv.get(Family::State, key.as_bytes())?;
+    Ok(value.map(|bytes| String::from_utf8(bytes).expect("text")))
+}
+
+#[test]
+fn a_view_during_which_the_state_moves_on_is_read_again_as_a_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    put(&store, 1, &[("a", "1"), ("b", "1")]);
+    for kept in [false, true] {
+        if kept {
+            // Now both rows are in memory.
+            assert_eq!(quickly(&store, |kv| (value(kv, "a"), value(kv, "b"))).1, 1);
+        }
+        let (first, second) = if kept { ("2", "3") } else { ("1", "2") };
+        let mut moved = false;
+        let ((a, b), runs) = quickly(&store, |kv| {
+            let a = value(kv, "a");
+            if kept && !moved {
+                assert_eq!(a, Ok(Some(first.to_owned())));
+            }
+            if !std::mem::replace(&mut moved, true) {
+                put(&store, second.parse().expect("a revision"), &[("a", second), ("b", second)]);
+            }
+            (a, value(kv, "b"))
+        });
+        // What is not kept comes from a view of RocksDB, which stays as it was.
+        let (seen, times) = if kept { (second, 2) } else { (first, 1) };
+        assert_eq!((a, b, runs), (Ok(Some(seen.to_owned())), Ok(Some(seen.to_owned())), times));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_kept_too_until_it_is_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    for _ in 0..2 {
+        assert_eq!(quickly(&store, |kv| value(kv, "a")), (Ok(None), 1));
+    }
+    put(&store, 1, &[("a", "1")]);
+    assert_eq!(quickly(&store, |kv| value(kv, "a")), (Ok(Some("1".into())), 1));
+    let deleted = store.apply_batch(|batch| {
+        batch.kv().delete(Family::State, b"a".to_vec());
+        batch.entry_applied(2, log_id(2))
+    });
+    deleted.expect("applied");
+    assert_eq!(quickly(&store, |kv| value(kv, "a")), (Ok(None), 1));
+}
+
+/// The keys that each revision sets, and one that only every second revision has.
+const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const EVEN: &str = "even";
+
+fn apply(store: &StateStore, revision: u64) {
+    let applied = store.apply_batch(|batch| {
+        let value = revision.to_string().into_bytes();
+        for key in KEYS {
+            batch.kv().put(Family::State, key.as_bytes().to_vec(), value.clone());
+        }
+        match revision % 2 {
+            0 => batch.kv().put(Family::State, EVEN.as_bytes().to_vec(), value),
+            _ => batch.kv().delete(Family::State, EVEN.as_bytes().to_vec()),
+        }
+        batch.entry_applied(revision, log_id(revision))
+    });
+    applied.expect("applied");
+}
+
+/// The revision that all keys agree on; an error where the view said that it is torn.
+fn agreed(kv: &dyn KvRead, turn: usize) -> std::result::Result<u64, atoll_metadata::KvError> {
+    let number = |text: Option<String>| text.map_or(0, |t| t.parse::<u64>().expect("a number"));
+    let first = number(value(kv, KEYS[turn % KEYS.len()])?);
+    for key in KEYS {
+        assert_eq!(number(value(kv, key)?), first, "{key}");
+    }
+    assert_eq!(number(value(kv, EVEN)?), if first % 2 == 0 { first } else { 0 });
+    if turn.is_multiple_of(7) {
+        for (_, value) in kv.scan(Family::State, b"a", b"e", 10)? {
+            assert_eq!(value, first.to_string().into_bytes());
+        }
+    }
+    Ok(first)
+}
+
+#[test]
+fn quick_views_are_consistent_and_never_older_than_what_is_known_to_be_applied() {
+    let (source_dir, dir) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (source, store) = (state(&folder(source_dir.path())), state(&folder(dir.path())));
+    apply(&store, 2);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let read = || {
+            let (mut newest, mut turn, mut once) = (0, 0, 0_u64);
+            while !stop.load(Ordering::Acquire) {
+                let known = store.revision();
+                let (seen, runs) = quickly(&store, |kv| agreed(kv, turn));
+                let seen = seen.expect("the last run is of one view");
+                assert!(seen >= known && seen >= newest, "{seen} after {known} and {newest}");
+                (newest, turn, once) = (seen, turn + 1, once + u64::from(runs == 1));
+            }
+            once
+        };
+        let readers: Vec<_> = (0..3).map(|_| scope.spawn(read)).collect();
+        let mut revision = 2;
+        for _ in 0..4 {
+            for _ in 0..300 {
+                revision += 1;
+                apply(&store, revision);
+            }
+            revision += 2;
+            apply(&source, revision);
+            let made = source.create_checkpoint().expect("a snapshot");
+            store.install(&crate::snapshot::tests::transfer(&made, &store)).expect("installed");
+        }
+        stop.store(true, Ordering::Release);
+        for reader in readers {
+            assert!(reader.join().expect("no reader failed") > 0, "no view was ever whole");
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    #[test]
+    fn quick_views_show_the_state_as_a_map_would(
+        steps in proptest::collection::vec((0..8_u8, proptest::option::of(0..4_u8), 0..8_u8), 1..80),
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = state(&folder(dir.path()));
+        let mut model = BTreeMap::new();
+        for (revision, (key, change, asked)) in steps.into_iter().enumerate() {
+            let revision = revision as u64 + 1;
+            let applied = store.apply_batch(|batch| {
+                match change {
+                    Some(value) => batch.kv().put(Family::State, vec![key], vec![value]),
+                    None => batch.kv().delete(Family::State, vec![key]),
+                }
+                batch.entry_applied(revision, log_id(revision))
+            });
+            applied.expect("applied");
+            match change {
+                Some(value) => model.insert(key, value),
+                None => model.remove(&key),
+            };
+            for key in [asked, key, asked] {
+                let (seen, _) = quickly(&store, |kv| kv.get(Family::State, &[key]));
+                prop_assert_eq!(seen.expect("readable"), model.get(&key).map(|v| vec![*v]));
+            }
+        }
+    }
+}
