@@ -32,7 +32,7 @@ use runs::{RUNS, Request, Run, Verdict};
 struct Arguments {
     /// The run; `all` is the whole matrix, `list` prints it, `planted` tries the planted bugs
     run: String,
-    /// Only these planted bugs
+    /// Only these planted bugs, or the failpoints that begin so
     names: Vec<String>,
     /// How many rounds
     #[arg(long, default_value_t = 3)]
@@ -108,7 +108,7 @@ fn request(arguments: &Arguments) -> anyhow::Result<Request> {
         sources: absolute(&arguments.sources)?,
         environment: Vec::new(),
         environment_of_one: Vec::new(),
-        failpoint: None,
+        failpoint: arguments.names.first().filter(|_| arguments.run == "failpoints").cloned(),
         until: None,
         keep_going: arguments.keep_going,
     })

@@ -46,6 +46,8 @@ pub(crate) struct Options {
     /// The program under test.
     pub(crate) binary: PathBuf,
     pub(crate) timing: Timing,
+    /// More lines of `[raft]`, each with its end.
+    pub(crate) retention: &'static str,
     /// Variables of every start; `{node}` in a value is the node's name.
     pub(crate) environment: Vec<(String, String)>,
     /// Variables of the first node alone.
@@ -78,6 +80,39 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts all nodes, each with variables of its own, and starts those again without them that end; returns once
+    /// each takes pushes, and how many ended.
+    pub(crate) fn start_armed(options: Options, armed: &[(String, String); NODES]) -> anyhow::Result<(Self, usize)> {
+        let mut cluster = Self::prepare(options)?;
+        for (node, variable) in armed.iter().enumerate() {
+            cluster.start_node(node, std::slice::from_ref(variable))?;
+        }
+        let mut deaths = 0;
+        let clients: Vec<Client> = (0..NODES).map(|n| cluster.client(n)).collect();
+        let mut failure = None;
+        wait_for("all nodes take pushes", READY_WAIT, || {
+            match cluster.revive() {
+                Ok(revived) => deaths += revived,
+                Err(error) => failure = Some(error),
+            }
+            (failure.is_some() || clients.iter().all(Client::ready)).then_some(())
+        })
+        .map_err(|error| NotBack(format!("{error:#}\n{}", cluster.log_tail(0))))?;
+        failure.map_or(Ok((cluster, deaths)), Err)
+    }
+
+    /// Starts the nodes again that ended by themselves; how many.
+    pub(crate) fn revive(&mut self) -> anyhow::Result<usize> {
+        let mut revived = 0;
+        for node in 0..NODES {
+            if self.ended(node).is_some() {
+                self.start_node(node, &[])?;
+                revived += 1;
+            }
+        }
+        Ok(revived)
+    }
+
     fn prepare(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("atoll-chaos-").tempdir().context("no temporary folder")?;
         let links = Links::new(NODES)?;
@@ -96,7 +131,7 @@ impl Cluster {
             if let Some(kind) = options.disk {
                 disks.push(disk::Disk::mount(&node.disk(), kind)?);
             }
-            std::fs::write(node.config(), spec::config(&nodes, place, &id, options.timing))
+            std::fs::write(node.config(), spec::config(&nodes, place, &id, options.timing, options.retention))
                 .context("cannot write a configuration")?;
         }
         let processes = (0..NODES).map(|_| None).collect();

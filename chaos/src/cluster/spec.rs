@@ -75,7 +75,7 @@ impl NodeSpec {
 }
 
 /// The text of a node's configuration.
-pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: Timing) -> String {
+pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: Timing, retention: &str) -> String {
     let me = &nodes[node];
     let mut text = format!(
         "[node]\nname = {:?}\nid = {}\nregion = {:?}\nrole = \"voter\"\ndata = {:?}\n",
@@ -94,7 +94,7 @@ pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: 
     let Timing { heartbeat_ms, election_min_ms, election_max_ms } = timing;
     let _ = writeln!(
         text,
-        "[raft]\nheartbeat_ms = {heartbeat_ms}\nelection_min_ms = {election_min_ms}\nelection_max_ms = {election_max_ms}\n\
+        "[raft]\nheartbeat_ms = {heartbeat_ms}\nelection_min_ms = {election_min_ms}\nelection_max_ms = {election_max_ms}\n{retention}\
          [http]\nread_wait_ms = 6000\nwrite_wait_ms = 6000"
     );
     text
@@ -123,7 +123,8 @@ mod tests {
             Addresses { http: address(0), grpc: address(1), admin: address(2) }
         };
         let nodes: Vec<_> = (0..3u16).map(|i| spec(i.into(), Path::new("/x"), at(i * 10), at(100 + i * 10))).collect();
-        let table: toml::Table = config(&nodes, 1, &"0".repeat(32), Timing::NEAR).parse().unwrap();
+        let table: toml::Table =
+            config(&nodes, 1, &"0".repeat(32), Timing::NEAR, "snapshot_every = 60\n").parse().unwrap();
         assert_eq!(table["node"]["id"].as_integer(), Some(2));
         assert_eq!(table["listen"]["grpc"].as_str(), Some("127.0.0.1:11"));
         assert_eq!(table["cluster"]["members"][2]["grpc"].as_str(), Some("127.0.0.1:121"));

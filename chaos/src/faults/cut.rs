@@ -41,7 +41,7 @@ pub(super) fn off(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.cluster.wait_node_ready(node)
 }
 
-fn cut_off(scene: &Scene<'_>, node: usize, condition: Condition) {
+pub(crate) fn cut_off(scene: &Scene<'_>, node: usize, condition: Condition) {
     for other in (0..NODES).filter(|o| *o != node) {
         scene.cluster.links.set_both(node, other, condition);
     }

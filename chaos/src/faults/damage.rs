@@ -106,7 +106,7 @@ fn damage(random: &mut StdRng, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -1,8 +1,9 @@
 //! Faults, a file for each kind. A fault begins, lasts, and is healed within one call, and is counted against every
 //! operation that was under way meanwhile.
 
+pub(crate) mod behind;
 pub(crate) mod clock;
-mod cut;
+pub(crate) mod cut;
 mod damage;
 mod disk_full;
 mod fsync;
@@ -90,6 +91,10 @@ pub(crate) enum Fault {
     ManyPulls,
     /// A node's clock jumps by up to an hour, forth or back.
     ClockJump,
+    /// A node is away until the others have no log for it any more; it may die while it gets a snapshot.
+    LeftBehind,
+    /// It is given a snapshot whose files are damaged.
+    DamagedSnapshot,
     /// A node dies at a failpoint.
     Failpoint,
 }
@@ -124,6 +129,8 @@ impl Fault {
             Self::ManySessions => "many-sessions",
             Self::ManyPulls => "many-pulls",
             Self::ClockJump => "clock-jump",
+            Self::LeftBehind => "left-behind",
+            Self::DamagedSnapshot => "damaged-snap",
             Self::Failpoint => "failpoint",
         }
     }
@@ -174,6 +181,8 @@ impl Scene<'_> {
             Fault::ManySessions => storm::sessions(self),
             Fault::ManyPulls => storm::pulls(self),
             Fault::ClockJump => clock::jump(self),
+            Fault::LeftBehind => behind::left(self),
+            Fault::DamagedSnapshot => behind::damaged(self),
             // It is armed at a start, and the run itself waits for it.
             Fault::Failpoint => Ok(()),
         }?;
@@ -188,12 +197,12 @@ impl Scene<'_> {
     }
 
     /// The node that leads, or any when nobody is known to.
-    fn leader(&mut self) -> usize {
+    pub(crate) fn leader(&mut self) -> usize {
         self.cluster.leader().unwrap_or_else(|| self.node())
     }
 
     /// Lets the faulty time go on: this long it lasts, which is what is wanted, not something that is waited for.
-    fn last(&mut self, from_ms: u64, to_ms: u64) {
+    pub(crate) fn last(&mut self, from_ms: u64, to_ms: u64) {
         std::thread::sleep(Duration::from_millis(self.random.random_range(from_ms..=to_ms)));
     }
 }

@@ -45,16 +45,22 @@ pub(crate) struct Run {
     pub(crate) clock: bool,
     /// Nodes are killed at failpoints, which the sources name.
     pub(crate) failpoints: bool,
+    /// More lines of the nodes' `[raft]`.
+    pub(crate) retention: &'static str,
     /// Every node begins anew in each round.
     pub(crate) fresh: bool,
 }
 
 const fn of(name: &'static str, about: &'static str, plan: &'static [Planned]) -> Run {
-    Run { name, about, plan, timing: Timing::NEAR, disk: None, clock: false, failpoints: false, fresh: false }
+    let timing = Timing::NEAR;
+    Run { name, about, plan, timing, disk: None, clock: false, failpoints: false, retention: "", fresh: false }
 }
 
+/// Snapshots are made, and are needed by who was away for seconds.
+const SNAPSHOTS: &str = "snapshot_every = 100\nlog_entries_max = 16\n";
+
 /// All runs.
-pub(crate) const RUNS: [Run; 16] = [
+pub(crate) const RUNS: [Run; 17] = [
     of(
         "kill",
         "kill -9 of any node, of the leader, and of all at once",
@@ -62,6 +68,8 @@ pub(crate) const RUNS: [Run; 16] = [
     ),
     Run {
         failpoints: true,
+        retention: SNAPSHOTS,
+        fresh: true,
         ..of(
             "failpoints",
             "a node dies at each failpoint, before and after each durable step",
@@ -84,7 +92,7 @@ pub(crate) const RUNS: [Run; 16] = [
     },
     of("reset", "connections reset in the midst of what they carry", &[twice(Fault::Reset)]),
     Run {
-        disk: Some(disk::Kind::Small(160)),
+        disk: Some(disk::Kind::Small(400)),
         fresh: true,
         ..of("disk-full", "a node's disk is full", &[twice(Fault::DiskFull)])
     },
@@ -104,6 +112,14 @@ pub(crate) const RUNS: [Run; 16] = [
             "power",
             "all nodes lose power, and what was not synced",
             &[each(Fault::PowerLoss), each(Fault::PowerLossOfAll)],
+        )
+    },
+    Run {
+        retention: SNAPSHOTS,
+        ..of(
+            "snapshots",
+            "nodes that were away need a snapshot, and die while they get it",
+            &[twice(Fault::LeftBehind), each(Fault::DamagedSnapshot), each(Fault::Reset)],
         )
     },
     of("bounds", "more than a node may keep", &[each(Fault::ManySessions), each(Fault::ManyPulls)]),

@@ -58,6 +58,7 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
     let mut options = Options {
         binary: request.binary.clone(),
         timing: run.timing,
+        retention: run.retention,
         environment: request.environment.clone(),
         environment_of_one: request.environment_of_one.clone(),
         disk: run.disk,
@@ -77,7 +78,9 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
         }
         let at = match &mut cluster {
             Some(at) => at,
-            none => none.insert(Cluster::start(options.clone()).context("the cluster does not start")?),
+            none => {
+                none.insert(begin(&options, failpoints.as_mut(), &mut random).context("the cluster does not start")?)
+            }
         };
         let round = Round {
             run,
@@ -95,6 +98,13 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
         }
     }
     Ok(whole.verdict(rounds, failpoints.as_ref()))
+}
+
+fn begin(options: &Options, failpoints: Option<&mut Failpoints>, random: &mut StdRng) -> anyhow::Result<Cluster> {
+    match failpoints {
+        Some(failpoints) => failpoints.begin(options, random),
+        None => Cluster::start(options.clone()),
+    }
 }
 
 fn prepare_clocks(folder: &std::path::Path) -> anyhow::Result<Vec<(String, String)>> {

@@ -24,6 +24,9 @@ pub(crate) use world::{BlobRead, Known, World, brought};
 /// Between two operations of a client at most: so that many clients overlap instead of one saturating the machine.
 const THINK_MS_MAX: u64 = 40;
 
+/// How often a client asks any node instead of its own.
+const ELSEWHERE_PERCENT: u32 = 25;
+
 /// How often each kind is chosen, out of the sum.
 const WEIGHTS: [(Kind, u32); 14] = [
     (Kind::Push, 10),
@@ -54,7 +57,8 @@ impl Workload {
         let stop = Arc::new(AtomicBool::new(false));
         let client = |number: usize| {
             let (world, stop) = (world.clone(), stop.clone());
-            let mut worker = Worker { world, random: StdRng::seed_from_u64(seed ^ ((number as u64 + 1) << 40)) };
+            let home = number % world.clients.len();
+            let mut worker = Worker { world, home, random: StdRng::seed_from_u64(seed ^ ((number as u64 + 1) << 40)) };
             std::thread::spawn(move || worker.run(&stop))
         };
         Self { threads: (0..clients).map(client).collect(), stop }
@@ -73,6 +77,8 @@ impl Workload {
 /// One client.
 struct Worker {
     world: Arc<World>,
+    /// The node that it asks most of the time: clients of other nodes go on while one hangs.
+    home: usize,
     random: StdRng,
 }
 
@@ -121,9 +127,9 @@ impl Worker {
         }
     }
 
-    /// Any node.
+    /// The client's own node, or now and then any.
     fn node(&mut self) -> usize {
-        self.random.random_range(0..self.world.clients.len())
+        if self.chance(ELSEWHERE_PERCENT) { self.random.random_range(0..self.world.clients.len()) } else { self.home }
     }
 
     fn chance(&mut self, percent: u32) -> bool {
