@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{HOST, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,9 @@ use tokio::net::TcpStream;
 
 /// Longer than any request here takes; a server that hangs ends the row.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A put of a hundred tags is answered with a header for each.
+const HEADERS_MAX: usize = 256;
 
 /// A body of known length, in pieces that are made as they are sent.
 pub(crate) struct Payload {
@@ -86,7 +89,7 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = Builder::new().max_headers(HEADERS_MAX).handshake(TokioIo::new(stream)).await?;
         // It ends with the sender; what went wrong is told by the request that it hits.
         tokio::spawn(connection);
         Ok(Self { sender, address })

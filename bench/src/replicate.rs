@@ -127,7 +127,7 @@ async fn present(server: &Server, revision: u64, others: usize, since: Instant) 
         let status = replication_status(server).await?;
         let elapsed = since.elapsed();
         // The region of the push has what it lacks none of from the beginning.
-        let complete = status.regions.iter().filter(|region| region.known && region.blobs == 0).count();
+        let complete = status.regions.iter().filter(|region| region.is_complete()).count();
         if status.revision >= revision {
             found.resize(complete.saturating_sub(1).max(found.len()), elapsed);
         }
@@ -146,8 +146,15 @@ struct Status {
 
 #[derive(Debug, Deserialize)]
 struct Region {
-    known: bool,
+    known: Option<String>,
     blobs: u64,
+}
+
+impl Region {
+    /// Whether it lacks nothing, for certain.
+    fn is_complete(&self) -> bool {
+        self.known.as_deref() == Some("exactly") && self.blobs == 0
+    }
 }
 
 async fn replication_status(server: &Server) -> anyhow::Result<Status> {
@@ -168,10 +175,10 @@ mod tests {
     #[test]
     fn what_replication_status_says_is_understood() {
         let text = r#"{"revision":7,"staleness_ms":3,"regions":[
-            {"region":"us-east","known":true,"blobs":0,"bytes":0,"oldest_age_ms":null},
-            {"region":"eu-west","known":false,"blobs":2,"bytes":9,"oldest_age_ms":4}]}"#;
+            {"region":"us-east","known":"exactly","blobs":0,"bytes":0,"oldest_age_ms":null},
+            {"region":"eu-west","known":"at-least","blobs":0,"bytes":9,"oldest_age_ms":4}]}"#;
         let status: Status = serde_json::from_str(text).unwrap();
         assert_eq!(status.revision, 7);
-        assert_eq!(status.regions.iter().filter(|r| r.known && r.blobs == 0).count(), 1);
+        assert_eq!(status.regions.iter().filter(|region| region.is_complete()).count(), 1);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut servers = BTreeMap::new();
     let mut invalid = Vec::new();
     for row in &rows {
-        let result = bench.row(row, &mut servers).await.with_context(|| row.name)?;
+        let result = bench.row(row, &mut servers).await;
         bench.bar.suspend(|| println!("{}", table::row(row, &result)));
         invalid.extend(invalid_servers(row, &result));
         results.rows.insert(row.name.to_owned(), result);
@@ -79,18 +79,35 @@ impl<'a> Bench<'a> {
         Ok(Self { args, content: Content::new(wanted), folder, bar })
     }
 
-    async fn row(&self, row: &Row, servers: &mut Running) -> anyhow::Result<RowResult> {
+    async fn row(&self, row: &Row, servers: &mut Running) -> RowResult {
         let kinds = kinds(self.args, row);
         let setting = Setting::now(self.args.programs.versions(&kinds), self.folder.path());
-        let mut outcomes = if row.pulls() {
-            self.start(&kinds, row, servers).await?
-        } else {
+        if !row.pulls() {
             // They measure alone: nothing else runs while they push.
             servers.clear();
-            kinds.iter().map(|kind| (*kind, Ok(Vec::new()))).collect()
-        };
+        }
+        let mut outcomes = BTreeMap::new();
+        for kind in kinds {
+            let ready = if row.pulls() { self.ready(kind, row, servers).await } else { Ok(()) };
+            outcomes.insert(kind, ready.map(|()| Vec::<Round>::new()));
+        }
+        self.take_turns(row, servers, &mut outcomes).await;
+        let mut finished = BTreeMap::new();
+        for (kind, rounds) in outcomes {
+            finished.insert(kind, self.outcome(row, kind, rounds).await);
+        }
+        RowResult { setting, seconds: self.args.seconds, servers: finished }
+    }
+
+    /// All rounds; a server that fails in one has no more.
+    async fn take_turns(
+        &self,
+        row: &Row,
+        servers: &Running,
+        outcomes: &mut BTreeMap<Kind, anyhow::Result<Vec<Round>>>,
+    ) {
         for number in 1..=self.args.rounds {
-            for (kind, rounds) in &mut outcomes {
+            for (kind, rounds) in &mut *outcomes {
                 self.bar.set_message(format!("{} {kind} {number}", row.name));
                 let measured = match rounds {
                     Ok(_) if row.pulls() => self.pull(row, &servers[kind]).await,
@@ -104,37 +121,21 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        let mut finished = BTreeMap::new();
-        for (kind, rounds) in outcomes {
-            finished.insert(kind, self.outcome(row, kind, rounds).await);
-        }
-        Ok(RowResult { setting, seconds: self.args.seconds, servers: finished })
     }
 
-    /// Starts and loads what does not run yet, and sees whether it answers rightly.
-    async fn start(
-        &self,
-        kinds: &[Kind],
-        row: &Row,
-        servers: &mut Running,
-    ) -> anyhow::Result<BTreeMap<Kind, anyhow::Result<Vec<Round>>>> {
-        let mut outcomes = BTreeMap::new();
-        for kind in kinds {
-            if !servers.contains_key(kind) {
-                self.bar.set_message(format!("loading {kind}"));
-                let folder = self.folder.path().join(kind.to_string());
-                let server = Server::start(*kind, &folder, &self.args.programs, false).await?;
-                server.load(&self.content).await?;
-                servers.insert(*kind, server);
-            }
-            let right = verify::check(row.work, servers[kind].http[0], &self.content).await;
-            let warm = match right {
-                Ok(()) => measure::round(row.work, &servers[kind], &self.content, WARM_UP_SECONDS).await.map(drop),
-                wrong => wrong,
-            };
-            outcomes.insert(*kind, warm.map(|()| Vec::new()));
+    /// Makes a server ready for a row of pulls: starts and loads it if it does not run yet, sees whether it answers
+    /// rightly, and warms it up.
+    async fn ready(&self, kind: Kind, row: &Row, servers: &mut Running) -> anyhow::Result<()> {
+        if !servers.contains_key(&kind) {
+            self.bar.set_message(format!("loading {kind}"));
+            let folder = self.folder.path().join(kind.to_string());
+            let server = Server::start(kind, &folder, &self.args.programs, false).await?;
+            server.load(&self.content).await?;
+            servers.insert(kind, server);
         }
-        Ok(outcomes)
+        let server = &servers[&kind];
+        verify::check(row.work, server.http[0], &self.content).await?;
+        measure::round(row.work, server, &self.content, WARM_UP_SECONDS).await.map(drop)
     }
 
     async fn pull(&self, row: &Row, server: &Server) -> anyhow::Result<Round> {
