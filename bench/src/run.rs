@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: rows, rounds and servers in turns.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -126,14 +127,16 @@ impl<'a> Bench<'a> {
     /// Makes a server ready for a row of pulls: starts and loads it if it does not run yet, sees whether it answers
     /// rightly, and warms it up.
     async fn ready(&self, kind: Kind, row: &Row, servers: &mut Running) -> anyhow::Result<()> {
-        if !servers.contains_key(&kind) {
-            self.bar.set_message(format!("loading {kind}"));
-            let folder = self.folder.path().join(kind.to_string());
-            let server = Server::start(kind, &folder, &self.args.programs, false).await?;
-            server.load(&self.content).await?;
-            servers.insert(kind, server);
-        }
-        let server = &servers[&kind];
+        let server = match servers.entry(kind) {
+            Entry::Occupied(running) => running.into_mut(),
+            Entry::Vacant(place) => {
+                self.bar.set_message(format!("loading {kind}"));
+                let folder = self.folder.path().join(kind.to_string());
+                let server = Server::start(kind, &folder, &self.args.programs, false).await?;
+                server.load(&self.content).await?;
+                place.insert(server)
+            }
+        };
         verify::check(row.work, server.http[0], &self.content).await?;
         measure::round(row.work, server, &self.content, WARM_UP_SECONDS).await.map(drop)
     }
