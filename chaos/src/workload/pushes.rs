@@ -28,9 +28,10 @@ impl Worker {
         self.push_image(node, &repository, &tag, &image)
     }
 
-    /// Bytes under the digest of others: were they taken, they would be read as wrong.
+    /// Bytes under the digest of others: were they taken, they would be read as wrong. They are too many to be checked by
+    /// their digest when they are read.
     fn push_under_a_wrong_digest(&mut self, node: usize) -> Outcome {
-        let (right, wrong) = (self.fresh_blob(), Blob::new(self.world.seed(), 3_000));
+        let (right, wrong) = (self.fresh_blob(), Blob::new(self.world.seed(), 2 * SMALL_BYTES));
         let repository = self.world.repository(&mut self.random);
         let path = format!("/v2/{repository}/blobs/uploads/?digest={}", right.digest);
         let reply = self.world.clients[node].call("POST", &path, &[], &wrong.content());
