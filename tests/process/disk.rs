@@ -102,7 +102,8 @@ fn gauge(node: &Node, name: &str) -> f64 {
 /// A cluster whose last node has a small disk. The disk is dropped first: detached while the node still has it open, so
 /// that the folder can be removed.
 fn start() -> (Cluster, SmallDisk) {
-    let mut cluster = Cluster::prepare(&format!("[disk]\nstop_below_bytes = {STOP_BELOW_BYTES}\n"));
+    let marks = format!("[disk]\nresume_above_percent = 20\nstop_below_bytes = {STOP_BELOW_BYTES}\n");
+    let mut cluster = Cluster::prepare(&marks);
     let disk = SmallDisk::mount(&cluster.data().join(&cluster.nodes[FULL].name).join("data"));
     cluster.up();
     (cluster, disk)
@@ -138,9 +139,9 @@ fn below_the_mark_pushes_are_refused_and_nothing_is_fetched_until_there_is_room(
     assert!(gauge(full, "atoll_disk_has_room") < 1.0);
 
     // Between the marks nothing changes.
-    disk.leave_free(percent(11));
+    disk.leave_free(percent(15));
     let measured = || gauge(full, "atoll_disk_free_bytes{folder=\"data\"}");
-    wait_for("the node has looked at the disk", || (measured() > percent(10) as f64).then_some(()));
+    wait_for("the node has looked at the disk", || (measured() > percent(12) as f64).then_some(()));
     assert_eq!(ready(full).status, 503);
 
     disk.leave_free(percent(60));

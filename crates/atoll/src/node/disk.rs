@@ -52,9 +52,15 @@ impl Space {
         })
     }
 
-    /// What lacks for taking more in, while it was taken so far or not.
+    /// Below which the node ends: a small disk has room for less.
+    fn stop_mark(self, marks: &DiskSection) -> u64 {
+        marks.stop_below_bytes.min(self.size / 20)
+    }
+
+    /// What lacks for taking more in, while it was taken so far or not. Refusing begins well above the end of the node.
     fn lack(self, folder: &Path, marks: &DiskSection, was_short: bool) -> Option<NoRoom> {
-        let mark = |percent, stops| (self.size / 100).saturating_mul(percent).max(marks.stop_below_bytes * stops);
+        let stop = self.stop_mark(marks);
+        let mark = |percent, stops| (self.size / 100).saturating_mul(percent).max(stop.saturating_mul(stops));
         let (refuse, resume) = (mark(marks.refuse_below_percent, 2), mark(marks.resume_above_percent, 3));
         let short = self.free < if was_short { resume } else { refuse };
         short.then(|| NoRoom { folder: folder.to_owned(), free_bytes: self.free, needed_bytes: resume })
@@ -118,7 +124,8 @@ impl Disks {
 
     /// Why the node must not go on: what it must write, the log, would soon find no room.
     fn must_stop(&self) -> Option<String> {
-        let (data, mark) = (&self.disks[0], self.marks.stop_below_bytes);
+        let data = &self.disks[0];
+        let mark = data.space().stop_mark(&self.marks);
         (data.free_bytes() < mark).then(|| {
             format!(
                 "the disk of the data folder {} has {} bytes free, and this node does not run with less than {mark}: free \
@@ -193,11 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn a_small_disk_refuses_before_the_node_ends() {
-        let marks = DiskSection { stop_below_bytes: 32 * MIB, ..DiskSection::default() };
-        let small = |free| Space { free, size: 256 * MIB }.lack(Path::new("/data"), &marks, false);
-        assert!(small(63 * MIB).is_some());
-        assert_eq!(small(65 * MIB), None);
+    fn pushes_are_refused_before_the_node_ends() {
+        let marks = DiskSection { refuse_below_percent: 1, resume_above_percent: 1, stop_below_bytes: 32 * MIB };
+        for (size, stop) in [(1_000, 32), (160, 8)] {
+            let space = |free| Space { free, size: size * MIB };
+            assert_eq!(space(0).stop_mark(&marks), stop * MIB);
+            assert!(space(2 * stop * MIB - 1).lack(Path::new("/data"), &marks, false).is_some());
+            assert_eq!(space(2 * stop * MIB).lack(Path::new("/data"), &marks, false), None);
+        }
     }
 
     #[test]

@@ -53,9 +53,9 @@ pub(crate) struct Node {
 impl Node {
     /// Makes the parts, in an order in which each finds what it needs.
     pub(crate) async fn start(config: NodeConfig) -> anyhow::Result<Self> {
+        let disks = Disks::open(&config)?;
         let listeners = Listeners::bind(&config.listen).await?;
         let (fatal_tell, fatal) = mpsc::channel(1);
-        let disks = Disks::open(&config)?;
         let group = group::start(&config, fatal_tell.clone()).await?;
         lost_folder::refuse(&config, &group).await?;
         let metadata: Arc<dyn MetadataGroup> = Arc::new(GroupAdapter(group.clone()));
