@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::config::{DiskSection, NodeConfig};
 
+/// How many times the mark at which a node ends must be free when it starts.
+const START_STOPS: u64 = 2;
 /// How often the disks are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -105,7 +107,8 @@ impl Disks {
         };
         let disks = [disk("data", config.node.data.clone())?, disk("store", config.blobs_folder())?];
         let disks = Self { disks, marks: config.disk.clone(), room: Room::default() };
-        if let Some(why) = disks.must_stop() {
+        // More than a node may run down to: opening the databases takes room, and it must not end at once again.
+        if let Some(why) = disks.lacks_room_to_run(START_STOPS) {
             bail!("{why}");
         }
         disks.judge();
@@ -122,14 +125,15 @@ impl Disks {
         &self.disks
     }
 
-    /// Why the node must not go on: what it must write, the log, would soon find no room.
-    fn must_stop(&self) -> Option<String> {
+    /// Why the node must not go on, or start, with less than so many stop marks: what it must write, the log, would soon
+    /// find no room.
+    fn lacks_room_to_run(&self, stops: u64) -> Option<String> {
         let data = &self.disks[0];
-        let mark = data.space().stop_mark(&self.marks);
+        let mark = data.space().stop_mark(&self.marks).saturating_mul(stops);
         (data.free_bytes() < mark).then(|| {
             format!(
-                "the disk of the data folder {} has {} bytes free, and this node does not run with less than {mark}: free \
-                 some there and start it again",
+                "the disk of the data folder {} has {} bytes free, and this node needs {mark} to run: free some there and \
+                 start it again",
                 data.folder.display(),
                 data.free_bytes()
             )
@@ -170,7 +174,7 @@ pub(crate) async fn watch(disks: Arc<Disks>, fatal: mpsc::Sender<String>) {
             continue;
         }
         disks.judge();
-        if let Some(why) = disks.must_stop() {
+        if let Some(why) = disks.lacks_room_to_run(1) {
             // An earlier reason ends the process as well.
             let _ = fatal.try_send(why);
             return;
