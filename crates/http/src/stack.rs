@@ -1,6 +1,8 @@
-//! The tower stack: one vertical list. What stands above sees what stands below, refusals and panics included.
+//! The stack that every request goes through: one vertical list. What stands above sees what stands below, refusals and panics included.
 
 use std::any::Any;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,14 +13,12 @@ use atoll_telemetry::{RequestSample, set_trace_parent};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{HeaderValue, Method, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field};
 
 use crate::attended::Attended;
@@ -36,31 +36,31 @@ pub(crate) struct Parsed(pub(crate) Result<Route, InvalidPath>);
 
 /// The whole API as a service.
 pub fn router(app: Arc<App>) -> Router {
-    let stack = ServiceBuilder::new()
-        // Outermost, so that the span, the log line and the metrics know the status that the client gets.
-        .layer(from_fn_with_state(app.clone(), observe))
-        // Above all that can refuse: every answer, whatever made it, carries the version and the staleness.
-        .layer(from_fn_with_state(app.clone(), stamp))
-        // Below the two above, which then see a panic as the 500 that it becomes.
-        .layer(CatchPanicLayer::custom(panicked))
-        // Innermost, so that what is refused here costs nothing more and is still counted and stamped.
-        .layer(from_fn_with_state(app.clone(), admit));
-    Router::new().fallback(dispatch).layer(stack).with_state(app)
+    Router::new().fallback(stack).with_state(app)
+}
+
+/// The stack, from the outside in. One function that calls the next one, and not tower's layers: each of them would
+/// cost every request a clone of all below it and an allocation.
+async fn stack(State(app): State<Arc<App>>, request: Request) -> Response {
+    // Outermost, so that the span, the log line and the metrics know the status that the client gets.
+    observe(app, request).await
 }
 
 /// A span, a log line and metrics for each request.
-async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+async fn observe(app: Arc<App>, mut request: Request) -> Response {
     let start = Instant::now();
     let parsed = Route::parse(request.uri().path());
     let route = parsed.as_ref().map_or("_unknown", Route::template);
     let span = span_of(&request, route);
     let (method, path) = (method_label(request.method()), shortened(request.uri().path()).to_owned());
+    let client = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     request.extensions_mut().insert(Parsed(parsed));
-    let response = next.run(request).instrument(span.clone()).await;
+    // Above all that can refuse: every answer, whatever made it, carries the version and the staleness.
+    let response = stamp(&app, request).instrument(span.clone()).await;
     let sample = RequestSample { method, route, status: response.status().as_u16(), duration: start.elapsed() };
     span.record("http.response.status_code", sample.status);
     app.metrics.record_request(sample);
-    response.map(|inner| Body::new(Observed { inner, bytes: 0, path, start, sample, span, app }))
+    response.map(|inner| Body::new(Observed { inner, bytes: 0, path, client, start, sample, _span: span, app }))
 }
 
 fn span_of(request: &Request, route: &'static str) -> Span {
@@ -68,7 +68,7 @@ fn span_of(request: &Request, route: &'static str) -> Span {
     let client = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let span = tracing::info_span!(
         "request",
-        otel.name = format!("{method} {route}"),
+        otel.name = field::display(format_args!("{method} {route}")),
         otel.kind = "server",
         http.request.method = method,
         http.route = route,
@@ -102,9 +102,11 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// What every answer says of the node that gives it.
-async fn stamp(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn stamp(app: &Arc<App>, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
-    let mut response = next.run(request).await;
+    // Below what observes and stamps, which then see a panic as the 500 that it becomes.
+    let answered = AssertUnwindSafe(admit(app, request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|panic| panicked(&*panic));
     let (freshness, headers) = (app.freshness(), response.headers_mut());
     headers.insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(ATOLL_STALENESS_MS, staleness(&freshness));
@@ -145,19 +147,24 @@ fn warning(region: &str, freshness: &Freshness) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("299 - \"region {region} is read-only: no quorum{since}\"")).ok()
 }
 
-fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+/// The answer to a request whose handler panicked. What the panic said went to standard error already.
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(why = why.unwrap_or("unknown"), "a request's handler panicked");
     ApiError::Panic.into_response()
 }
 
-/// Bounds the requests that are served at once. Health is always told: it is asked for just when a node is busy.
-async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Bounds the requests that are served at once: what is refused here costs nothing more, and is still counted and
+/// stamped. Health is always told: it is asked for just when a node is busy.
+async fn admit(app: &Arc<App>, request: Request) -> Response {
     if matches!(request.extensions().get(), Some(Parsed(Ok(Route::Live | Route::Ready)))) {
-        return next.run(request).await;
+        return dispatch(app.clone(), request).await;
     }
     match app.requests.clone().try_acquire_owned() {
         Ok(place) => {
             let patience = app.config.limits.body_idle;
-            next.run(request).await.map(|body| Body::new(Attended::new(body, place, patience, &app.tasks)))
+            let response = dispatch(app.clone(), request).await;
+            response.map(|body| Body::new(Attended::new(body, place, patience, &app.tasks)))
         }
         Err(_) => ApiError::Overloaded.into_response(),
     }
@@ -168,9 +175,11 @@ struct Observed {
     inner: Body,
     bytes: u64,
     path: String,
+    client: Option<IpAddr>,
     start: Instant,
     sample: RequestSample,
-    span: Span,
+    /// It ends with the body.
+    _span: Span,
     app: Arc<App>,
 }
 
@@ -201,14 +210,13 @@ impl Drop for Observed {
         self.app.metrics.record_response_bytes(route, self.bytes);
         let ms = millis(self.start.elapsed());
         let staleness_ms = self.app.freshness().staleness.map(millis);
-        let (path, bytes) = (self.path.as_str(), self.bytes);
-        self.span.in_scope(|| {
-            if matches!(route, "/livez" | "/readyz") {
-                tracing::debug!(method, path, status, bytes, ms, staleness_ms, "request");
-            } else {
-                tracing::info!(method, path, status, bytes, ms, staleness_ms, "request");
-            }
-        });
+        let (path, bytes, client) = (self.path.as_str(), self.bytes, self.client.map(field::display));
+        // Without the span, which would say all of it twice.
+        if matches!(route, "/livez" | "/readyz") {
+            tracing::debug!(parent: None, method, path, status, bytes, ms, client, staleness_ms, "request");
+        } else {
+            tracing::info!(parent: None, method, path, status, bytes, ms, client, staleness_ms, "request");
+        }
     }
 }
 

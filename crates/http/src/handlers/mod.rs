@@ -13,7 +13,7 @@ use atoll_auth::{Access, Action, Identity};
 use atoll_registry::{Consistency, ReadOptions, WriteOptions};
 use atoll_types::{Digest, NodeId, RepositoryName, Revision};
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -68,7 +68,7 @@ impl Ask {
 }
 
 /// Every request ends here.
-pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn dispatch(app: Arc<App>, request: Request) -> Response {
     answer(app, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -108,35 +108,36 @@ fn check_namespace(ask: &Ask) -> Result<(), ApiError> {
     }
 }
 
+/// What is not a pull is boxed: its state is large, and would be moved about with every pull.
 async fn serve(ask: Ask, route: Route, body: RequestBody) -> Answer {
     use Method as M;
     match (route, ask.parts.method.clone()) {
         (Route::Live, M::GET | M::HEAD) => Ok(health::live()),
         (Route::Ready, M::GET | M::HEAD) => Ok(health::ready(&ask)),
         (Route::Base, M::GET | M::HEAD) => Ok(json(&serde_json::json!({}))),
-        (Route::Catalog, M::GET | M::HEAD) => lists::catalog(&ask).await,
-        (Route::Tags(name), M::GET | M::HEAD) => lists::tags(&ask, &name).await,
-        (Route::Referrers(name, digest), M::GET | M::HEAD) => lists::referrers(&ask, &name, &digest).await,
+        (Route::Catalog, M::GET | M::HEAD) => Box::pin(lists::catalog(&ask)).await,
+        (Route::Tags(name), M::GET | M::HEAD) => Box::pin(lists::tags(&ask, &name)).await,
+        (Route::Referrers(name, digest), M::GET | M::HEAD) => Box::pin(lists::referrers(&ask, &name, &digest)).await,
         (Route::Live | Route::Ready | Route::Base | Route::Catalog | Route::Tags(_) | Route::Referrers(..), _) => {
             Err(ApiError::Method("GET, HEAD"))
         }
         (Route::Manifest(name, reference), method) => match method {
             M::GET => manifests::get(&ask, &name, &reference).await,
             M::HEAD => manifests::head(&ask, &name, &reference).await,
-            M::PUT => manifests::put(&ask, name, reference, body).await,
-            M::DELETE => manifests::delete(&ask, &name, reference).await,
+            M::PUT => Box::pin(manifests::put(&ask, name, reference, body)).await,
+            M::DELETE => Box::pin(manifests::delete(&ask, &name, reference)).await,
             _ => Err(ApiError::Method("GET, HEAD, PUT, DELETE")),
         },
         (Route::Blob(name, digest), method) => match method {
             M::GET => blobs::get(&ask, &name, &digest).await,
             M::HEAD => blobs::head(&ask, &name, &digest).await,
-            M::DELETE => blobs::delete(&ask, &name, digest).await,
+            M::DELETE => Box::pin(blobs::delete(&ask, &name, digest)).await,
             _ => Err(ApiError::Method("GET, HEAD, DELETE")),
         },
-        (Route::Uploads(name), M::POST) => uploads::start(&ask, name, body).await,
+        (Route::Uploads(name), M::POST) => Box::pin(uploads::start(&ask, name, body)).await,
         (Route::Uploads(_), _) => Err(ApiError::Method("POST")),
         (Route::Upload(name, session), M::GET | M::PATCH | M::PUT | M::DELETE) => {
-            uploads::session(&ask, name, session, body).await
+            Box::pin(uploads::session(&ask, name, session, body)).await
         }
         (Route::Upload(..), _) => Err(ApiError::Method("GET, PATCH, PUT, DELETE")),
     }
