@@ -9,6 +9,7 @@
 //!
 //! The folder may be a mount that several nodes share, if it has working locks and renames (NFS from version 4 on).
 
+mod buffers;
 mod error;
 mod footer;
 mod list;
@@ -31,6 +32,7 @@ use async_trait::async_trait;
 use atoll_fault::step_io;
 use atoll_types::{ClusterId, ObjectName, StoreId};
 
+use self::buffers::Buffers;
 use self::error::{object_error, store_error};
 use self::pool::Pool;
 use self::temp::TempFolder;
@@ -64,6 +66,7 @@ struct Shared {
     root: PathBuf,
     temp: TempFolder,
     pool: Pool,
+    buffers: Buffers,
     sync_wait_max: Duration,
     identity: OnceLock<StoreId>,
 }
@@ -76,8 +79,8 @@ impl FsStore {
         let temp = TempFolder::open(root.join("tmp"))
             .map_err(|e| store_error(&format!("taking a lock in {}", root.join("tmp").display()), &e))?;
         let pool = Pool::new(options.io_concurrency, options.io_wait_max);
-        let (sync_wait_max, identity) = (options.sync_wait_max, OnceLock::new());
-        Ok(Self { shared: Arc::new(Shared { root, temp, pool, sync_wait_max, identity }) })
+        let (buffers, sync_wait_max, identity) = (Buffers::default(), options.sync_wait_max, OnceLock::new());
+        Ok(Self { shared: Arc::new(Shared { root, temp, pool, buffers, sync_wait_max, identity }) })
     }
 
     /// Runs a file operation where it may block, and waits for it no longer than is allowed.

@@ -9,11 +9,12 @@ use atoll_types::ObjectName;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 
+use super::buffers::Buffers;
 use super::{Shared, footer};
 use crate::{BlockChecksums, ByteStream, ObjectInfo, StoreError};
 
 /// Longest piece, in bytes. Pieces begin and end at multiples of it, so that each is a block.
-const PIECE_BYTES: u64 = BlockChecksums::BLOCK_BYTES;
+pub(super) const PIECE_BYTES: u64 = BlockChecksums::BLOCK_BYTES;
 /// How many pieces of one stream are read before they are asked for.
 const READ_AHEAD_PIECES: usize = 2;
 
@@ -43,7 +44,7 @@ pub(super) async fn stream(
         .run(move || {
             let (file, size) = open(&opened, name)?;
             check_range(name, &range, size)?;
-            let bytes = read_piece(&file, name, first)?;
+            let bytes = read_piece(&opened.buffers, &file, name, first)?;
             Ok((file, bytes))
         })
         .await?;
@@ -63,7 +64,7 @@ pub(super) async fn stream_of_file(
         .pool
         .run(move || {
             let file = File::open(&path).map_err(|e| opened.object_error(&name, "reading back", &e))?;
-            let bytes = read_piece(&file, name, first)?;
+            let bytes = read_piece(&opened.buffers, &file, name, first)?;
             Ok((file, bytes))
         })
         .await?;
@@ -82,7 +83,8 @@ fn with_rest(shared: &Arc<Shared>, name: ObjectName, file: File, first: Bytes, r
     let (shared, file) = (shared.clone(), Arc::new(file));
     let others = stream::iter(pieces(rest)).map(move |piece| {
         let file = file.clone();
-        let mut started = shared.pool.start(move || read_piece(&file, name, piece));
+        let buffers = shared.buffers.clone();
+        let mut started = shared.pool.start(move || read_piece(&buffers, &file, name, piece));
         let shared = shared.clone();
         async move { shared.pool.wait(&mut started).await }
     });
@@ -122,16 +124,25 @@ fn check_range(name: ObjectName, range: &Range<u64>, size: u64) -> Result<(), St
 }
 
 fn decode_footer(file: &File, name: ObjectName, size: u64) -> Result<BlockChecksums, StoreError> {
-    let bytes = read_exactly(file, name, size, footer::footer_bytes(size) as usize)?;
+    let count = footer::footer_bytes(size) as usize;
+    let bytes = read_exactly(file, name, size, count, Vec::with_capacity(count))?;
     footer::decode(&name, size, &bytes).map_err(|detail| corrupt(name, detail))
 }
 
-fn read_piece(file: &File, name: ObjectName, piece: Range<u64>) -> Result<Bytes, StoreError> {
-    read_exactly(file, name, piece.start, (piece.end - piece.start) as usize).map(Bytes::from)
+fn read_piece(buffers: &Buffers, file: &File, name: ObjectName, piece: Range<u64>) -> Result<Bytes, StoreError> {
+    let count = (piece.end - piece.start) as usize;
+    let bytes = read_exactly(file, name, piece.start, count, buffers.take(count))?;
+    Ok(buffers.lend(bytes))
 }
 
-fn read_exactly(file: &File, name: ObjectName, offset: u64, count: usize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::with_capacity(count);
+/// Fills an empty buffer.
+fn read_exactly(
+    file: &File,
+    name: ObjectName,
+    offset: u64,
+    count: usize,
+    mut bytes: Vec<u8>,
+) -> Result<Vec<u8>, StoreError> {
     while bytes.len() < count {
         let (at, missing) = (offset + bytes.len() as u64, count - bytes.len());
         // Straight into the spare room: nothing is zeroed first. There may be more room than was asked for.
