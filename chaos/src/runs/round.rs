@@ -63,15 +63,16 @@ impl Round<'_> {
         watch.stop();
         let back = tell_apart(faults, &mut found)?;
         rest::heal(cluster, &recorder);
-        let healed = recorder.look(|h| h.healing.as_ref().is_some_and(|h| h.took.is_some()));
-        if back && healed {
+        // One that has not healed is looked at, too, as long as all nodes answer: that tells why.
+        let answers = back && (0..NODES).all(|node| cluster.is_alive(node) && cluster.client(node).ready());
+        if answers {
             let again = if self.last { usize::MAX } else { AGAIN };
             rest::audit(cluster, &world, self.ledger, again);
         }
         self.ledger.add(&world);
         let history = recorder.finish();
         let mut violations: Vec<Violation> = check(&history);
-        if !(back && healed) {
+        if !answers {
             // Nobody looked at what cannot be reached.
             violations.retain(|v| {
                 v.what != "nobody compared the state of the nodes" && v.what != "nobody looked into the stores"
