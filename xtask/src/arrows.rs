@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("atoll", &["consensus", "replication", "http", "admin"]),
     ("bench", &[]),
     ("chaos", &["types"]),
+    ("sim", &["consensus", "replication", "http", "admin"]),
     ("xtask", &[]),
 ];
 /// They stay pure, or know nothing of Atoll.

@@ -6,6 +6,7 @@ mod chaos;
 mod dev;
 mod fuzz;
 mod prerequisites;
+mod sim;
 mod stages;
 mod tools;
 mod workspace;
@@ -20,6 +21,8 @@ cargo xtask fuzz [TARGET..] [--seconds 600]
                            the fuzz targets of fuzz/, each for a while; the corpus is kept and minimised
 cargo xtask bench [ARGS]   Atoll beside its peers under load: installs what is missing, builds with --release, measures
 cargo xtask chaos RUN      real nodes under faults, and what must always hold; `chaos list` names the runs
+cargo xtask sim [--seeds N] [--from S] [--jobs J]
+                           whole nodes on virtual time, a seed each; 1: an invariant is violated, 3: a fault never fired
 cargo xtask check-deps     fails when a crate knows one that docs/architecture.md forbids";
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(&rest),
         Some("bench") => bench::run(&rest),
         Some("chaos") => chaos::run(&rest),
+        Some("sim") => sim::run(&rest),
         Some("check-deps") => arrows::check(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

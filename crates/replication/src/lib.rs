@@ -22,3 +22,4 @@ pub use lag::{LagReport, LeaderClock, RegionLag, lag_report, region_lags};
 pub use options::{FetcherOptions, LocalNode, PeerOptions, ReadThroughOptions};
 pub use replication::{Parts, Replication};
 pub use server::BlobServer;
+pub use source::{Connection, Dial, Dialing, Tcp};

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_proto::replication::ClusterIdentity;
 use atoll_registry::Room;
 use atoll_types::{NodeId, RegionId, StoreId};
+
+use crate::{Dial, Tcp};
 
 /// The node that fetches and serves.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct PeerOptions {
     pub link_bytes_per_s: Option<u64>,
     /// Round-trip times to regions as an operator knows them; measured ones take their place.
     pub round_trips: HashMap<RegionId, Duration>,
+    /// How connections are made.
+    pub dial: Arc<dyn Dial>,
 }
 
 impl Default for PeerOptions {
@@ -67,6 +72,7 @@ impl Default for PeerOptions {
             direct_window_bytes: 1 << 20,
             link_bytes_per_s: None,
             round_trips: HashMap::new(),
+            dial: Arc::new(Tcp),
         }
     }
 }

@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tonic::transport::Uri;
 use tower::Service;
+
+use super::dial::{Connection, Dial};
 
 /// Bytes that came over all connections of one peer.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +25,16 @@ impl Received {
     }
 }
 
-/// Makes TCP connections that count.
+/// Makes connections that count.
 #[derive(Clone, Debug)]
-pub(crate) struct CountingConnector(Received);
+pub(crate) struct CountingConnector {
+    dial: Arc<dyn Dial>,
+    received: Received,
+}
 
 impl CountingConnector {
-    pub(crate) fn new(received: Received) -> Self {
-        Self(received)
+    pub(crate) fn new(dial: Arc<dyn Dial>, received: Received) -> Self {
+        Self { dial, received }
     }
 }
 
@@ -44,12 +48,11 @@ impl Service<Uri> for CountingConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let received = self.0.clone();
+        let Self { dial, received } = self.clone();
         Box::pin(async move {
             let no_host = || io::Error::new(io::ErrorKind::InvalidInput, format!("{uri} names no host"));
             let host = uri.host().ok_or_else(no_host)?.trim_matches(['[', ']']);
-            let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
-            stream.set_nodelay(true)?;
+            let stream = dial.dial(host, uri.port_u16().unwrap_or(80)).await?;
             Ok(TokioIo::new(Counting { stream, received }))
         })
     }
@@ -57,7 +60,7 @@ impl Service<Uri> for CountingConnector {
 
 /// One connection.
 pub(crate) struct Counting {
-    stream: TcpStream,
+    stream: Box<dyn Connection>,
     received: Received,
 }
 

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod connector;
+mod dial;
 mod peer;
 mod peers;
 mod purpose;
@@ -10,6 +11,7 @@ mod transfer;
 mod way;
 
 pub(crate) use blocks::Block;
+pub use dial::{Connection, Dial, Dialing, Tcp};
 pub(crate) use peers::PeerSources;
 pub(crate) use purpose::Purpose;
 pub(crate) use transfer::{Patience, Transfer, TransferError};

@@ -58,7 +58,7 @@ impl Way {
             .initial_stream_window_size(windows.stream)
             .initial_connection_window_size(windows.connection)
             .max_frame_size(FRAME_BYTES)
-            .connect_with_connector_lazy(CountingConnector::new(received.clone()));
+            .connect_with_connector_lazy(CountingConnector::new(options.dial.clone(), received.clone()));
         Ok(Self { client: BlobsClient::new(channel), received })
     }
 

@@ -1,0 +1,41 @@
+//! I4: of a manifest that is visible in a region, every blob is servable there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_auth::{Authorizer, Identity, OpenAuthorizer, Pull};
+use atoll_registry::{Consistency, ReadOptions};
+use atoll_types::Reference;
+use tokio::time::Instant;
+
+use super::heals::pull_one;
+use crate::world::World;
+
+pub(crate) async fn check(world: &Arc<World>) {
+    for repository in &world.content.repositories {
+        let Ok(access) = (&OpenAuthorizer as &dyn Authorizer).access::<Pull>(&Identity::default(), repository) else {
+            return;
+        };
+        for image in &world.content.images {
+            for node in world.running() {
+                let deadline = Instant::now() + Duration::from_secs(20);
+                let options = ReadOptions { consistency: Consistency::Default, min_revision: None, deadline };
+                let reference = Reference::Digest(image.digest);
+                if node.registry.get_manifest(&access, &reference, &options).await.is_err() {
+                    // Not visible; whether it should be is another question.
+                    continue;
+                }
+                for digest in &image.blobs {
+                    let pulled = pull_one(&node, &access, digest).await;
+                    if let Err(error) = pulled {
+                        let what = format!(
+                            "{repository}: {} shows {} and not its {digest}: {error}",
+                            node.index, image.digest
+                        );
+                        world.judge.violated("I4", what);
+                    }
+                }
+            }
+        }
+    }
+}

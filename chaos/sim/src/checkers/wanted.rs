@@ -1,0 +1,78 @@
+//! I15: wanted is what placement asks for and copies lack, counters equal what they count, and every object in a store
+//! is named by a copy or by garbage, unless something went wrong of which it may be left.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use atoll_blobstore::BlobStore as _;
+use atoll_metadata::{check_invariants, read};
+use atoll_types::{ObjectName, RegionId};
+
+use crate::world::World;
+
+/// More than a run stores.
+const PAGE: usize = 100_000;
+
+pub(crate) async fn check(world: &Arc<World>) {
+    recompute(world);
+    for region in world.regions() {
+        check_region(world, &region);
+        check_store(world, &region).await;
+    }
+}
+
+/// The state machine's own account of a state, from scratch.
+fn recompute(world: &World) {
+    let kv = world.log.truth(|truth| truth.kv.clone());
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check_invariants(&kv))) {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.judge.violated("I15", format!("the state contradicts itself: {}", text.unwrap_or_default()));
+    }
+}
+
+/// The queue and the counters of a region, by what reads tell of each blob.
+fn check_region(world: &World, region: &RegionId) {
+    let checked = world.log.truth(|truth| {
+        let kv = &truth.kv;
+        let (mut held, mut bytes, mut lacking) = (0, 0, Vec::new());
+        for digest in world.content.digests() {
+            let Some(blob) = read::blob(kv, digest)? else { continue };
+            match blob.copies.iter().any(|(of, _)| of == region) {
+                true => (held, bytes) = (held + 1, bytes + blob.size),
+                false => lacking.push(*digest),
+            }
+        }
+        let mut wanted: Vec<_> =
+            read::wanted(kv, region, None, PAGE)?.into_iter().map(|wanted| wanted.digest).collect();
+        // What the harness itself pushed is no part of the world.
+        wanted.retain(|digest| world.content.bytes(digest).is_some());
+        (wanted.sort(), lacking.sort());
+        let holdings = read::holdings(kv, region)?;
+        Ok::<_, atoll_metadata::KvError>((wanted == lacking, holdings.copies >= held && holdings.copy_bytes >= bytes))
+    });
+    if checked != Ok((true, true)) {
+        world.judge.violated("I15", format!("queue and counters of {region} are not what its blobs say: {checked:?}"));
+    }
+}
+
+async fn check_store(world: &World, region: &RegionId) {
+    let Some(disk) = world.disk(region) else { return };
+    let Ok(objects) = disk.objects.list(None, PAGE).await else { return };
+    let named = world.log.truth(|truth| named(truth, region));
+    let orphans = objects.iter().filter(|info| !named.contains(&info.name)).count() as u64;
+    if orphans > disk.excuses() {
+        let what = format!(
+            "{region} has {orphans} objects that nothing names, after {} events that may leave one",
+            disk.excuses()
+        );
+        world.judge.violated("I15", what);
+    }
+}
+
+/// Names of a region's copies and garbage.
+fn named(truth: &crate::log::Truth, region: &RegionId) -> Vec<ObjectName> {
+    let copies = truth.copies(region);
+    let garbage = read::garbage(&truth.kv, region, None, PAGE).unwrap_or_default();
+    copies.into_iter().map(|(_, object)| object).chain(garbage.into_iter().map(|(_, object)| object)).collect()
+}

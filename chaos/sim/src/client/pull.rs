@@ -1,0 +1,166 @@
+//! Pulling: manifests by tag and by digest, blobs whole and in ranges.
+
+use std::ops::Range;
+
+use atoll_auth::Pull;
+use atoll_metadata::Rejection;
+use atoll_registry::{Consistency, ManifestAnswer, RegistryConfig, RegistryError};
+use atoll_types::{Digest, Reference, RepositoryName};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+
+use super::{Client, told};
+use crate::history::{Deed, Register};
+use crate::judge::Stopwatch;
+use crate::node::Node;
+
+impl Client {
+    /// A manifest by tag, or by digest, and then its blobs, as clients pull an image.
+    pub(super) async fn pull_image(&mut self) {
+        let (Some(node), repository) = (self.some_node(), self.repository()) else { return };
+        let (tag, image) = (self.tag(), self.image());
+        let by_tag = self.dice.chance(0.8);
+        let (reference, register) = match by_tag {
+            true => (Reference::Tag(tag.clone()), Register::Tag(repository.clone(), tag)),
+            false => (Reference::Digest(image.digest), Register::Manifest(repository.clone(), image.digest)),
+        };
+        let consistency = if self.dice.chance(0.5) { Consistency::Linearizable } else { Consistency::Default };
+        let Some(found) = self.get_manifest(&node, &repository, &reference, &register, consistency).await else {
+            return;
+        };
+        let Some(image) = self.world.content.image(&found.digest).cloned() else { return };
+        for digest in &image.blobs {
+            self.get_blob(&node, &repository, digest, Some(&image.digest)).await;
+        }
+    }
+
+    pub(super) async fn pull_blob(&mut self) {
+        let digests: Vec<Digest> = self.world.content.blobs.keys().copied().collect();
+        let (Some(node), repository) = (self.some_node(), self.repository()) else { return };
+        let Some(digest) = self.dice.pick(&digests).copied() else { return };
+        self.get_blob(&node, &repository, &digest, None).await;
+    }
+
+    async fn get_manifest(
+        &mut self,
+        node: &Node,
+        repository: &RepositoryName,
+        reference: &Reference,
+        register: &Register,
+        consistency: Consistency,
+    ) -> Option<ManifestAnswer> {
+        let (access, options) = (self.access::<Pull>(repository)?, self.reading(consistency));
+        let (start_ms, read_only) = (self.now_ms(), self.world.log.told_read_only(node.index));
+        let got = node.registry.get_manifest(&access, reference, &options);
+        let got = node.life.run_until_cancelled(got).await;
+        self.say(&format!("get {repository} {reference} at {}: {}", node.index, told(&got)));
+        let got = got?;
+        self.world.judge.operation("get manifest", usize::from(got.is_err()));
+        let current = self.world.log.told_read_only(node.index) == read_only;
+        let seen = match &got {
+            Ok(answer) => {
+                self.check_body(&answer.digest, &answer.bytes);
+                Some(Some(answer.digest))
+            }
+            Err(RegistryError::Rejected(
+                Rejection::TagUnknown(_) | Rejection::ManifestUnknown(_) | Rejection::RepositoryUnknown(_),
+            )) => Some(None),
+            Err(_) => None,
+        };
+        if let Some(seen) = seen.filter(|_| current) {
+            // A read that asks for nothing may be as old as the bound of staleness; what is absent was looked for twice.
+            let by_digest = matches!(register, Register::Manifest(..));
+            let old = consistency == Consistency::Default && seen.is_some();
+            let bound = u64::try_from(RegistryConfig::MAX_STALENESS.as_millis()).unwrap_or(0);
+            // By digest nothing is promised of how old a manifest that is there may be.
+            if !(old && by_digest) {
+                let start_ms = if old { start_ms.saturating_sub(bound) } else { start_ms };
+                self.note(register, Deed::See(seen), start_ms, true);
+            }
+        }
+        got.ok()
+    }
+
+    fn check_body(&self, digest: &Digest, bytes: &Bytes) {
+        let watch = Stopwatch::start();
+        if self.world.content.image(digest).is_none_or(|image| image.body != *bytes) {
+            self.world.judge.violated("I3", format!("manifest {digest} was answered with other bytes"));
+        }
+        self.world.judge.looked("I3", watch);
+    }
+
+    /// A blob, or a range of it. What is answered must be right, and a blob of a manifest that is visible must be there.
+    async fn get_blob(&mut self, node: &Node, repository: &RepositoryName, digest: &Digest, of: Option<&Digest>) {
+        let (Some(access), options) = (self.access::<Pull>(repository), self.reading(Consistency::Default)) else {
+            return;
+        };
+        let Some(content) = self.world.content.bytes(digest).cloned() else { return };
+        let (start_ms, read_only) = (self.now_ms(), self.world.log.told_read_only(node.index));
+        let range = self.range(content.len() as u64);
+        let got = async {
+            let blob = node.registry.open_blob(&access, digest, &options).await?;
+            read(node, &blob, range.clone()).await
+        };
+        let got = node.life.run_until_cancelled(got).await;
+        self.say(&format!("get {digest} {range:?} at {}: {}", node.index, told(&got)));
+        let Some(got) = got else { return };
+        self.world.judge.operation(
+            if range == (0..content.len() as u64) { "get blob" } else { "get range" },
+            usize::from(got.is_err()),
+        );
+        let watch = Stopwatch::start();
+        match got {
+            Ok(bytes) => {
+                if bytes != content.slice(range.start as usize..range.end as usize) {
+                    let what = format!("{range:?} of {digest} at node {} was completed with other bytes", node.index);
+                    self.world.judge.violated("I3", what);
+                }
+                self.world.judge.looked("I3", watch);
+            }
+            Err(RegistryError::Rejected(Rejection::BlobUnknown(_) | Rejection::RepositoryUnknown(_))) => {
+                let register = Register::Link(repository.clone(), *digest);
+                self.check_visible(node, &register, of);
+                if self.world.log.told_read_only(node.index) == read_only {
+                    self.note(&register, Deed::See(None), start_ms, true);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn range(&mut self, size: u64) -> Range<u64> {
+        if self.dice.chance(0.6) {
+            return 0..size;
+        }
+        let start = self.dice.between(0, size - 1);
+        start..self.dice.between(start + 1, size)
+    }
+
+    /// The blob is unknown at a node that has just shown a manifest that refers to it.
+    fn check_visible(&self, node: &Node, blob: &Register, manifest: Option<&Digest>) {
+        let (Some(manifest), Register::Link(repository, digest)) = (manifest, blob) else { return };
+        let watch = Stopwatch::start();
+        let manifest = Register::Manifest(repository.clone(), *manifest);
+        let removed = self.world.history(|h| h.may_be_removed(blob) || h.may_be_removed(&manifest));
+        if !removed {
+            let what =
+                format!("node {} shows a manifest of {repository} and does not know its blob {digest}", node.index);
+            self.world.judge.violated("I4", what);
+        }
+        self.world.judge.looked("I4", watch);
+    }
+}
+
+/// All bytes of a range, if it ends well.
+pub(crate) async fn read(
+    node: &Node,
+    blob: &atoll_registry::BlobHandle,
+    range: Range<u64>,
+) -> Result<Bytes, RegistryError> {
+    let mut stream = node.registry.read_blob(blob, range).await?;
+    let mut all = BytesMut::new();
+    while let Some(piece) = stream.next().await {
+        all.extend_from_slice(&piece?);
+    }
+    Ok(all.freeze())
+}

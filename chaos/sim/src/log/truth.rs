@@ -1,0 +1,108 @@
+//! What is committed: the log, the state that it makes, and what tags and stores may be compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use atoll_metadata::{Applied, Command, Entry, MemoryKv, Outcome, Rejection, apply, read};
+use atoll_types::{Digest, ObjectName, RegionId, RepositoryName, Revision, Tag};
+
+use crate::judge::Judge;
+
+/// A committed log, applied.
+pub(crate) struct Truth {
+    pub(crate) kv: MemoryKv,
+    entries: Vec<Entry>,
+    /// The state hash after each revision; that of nothing before the first.
+    hashes: Vec<u128>,
+    last_ms: u64,
+    /// What each tag pointed to, from which revision on.
+    tags: BTreeMap<(RepositoryName, Tag), Vec<(u64, Option<Digest>)>>,
+    /// Every blob that was ever linked.
+    digests: BTreeSet<Digest>,
+    judge: Judge,
+}
+
+impl Truth {
+    pub(super) fn new(judge: Judge) -> Self {
+        let kv = MemoryKv::new();
+        let hashes = vec![kv.hash()];
+        Self { kv, entries: Vec::new(), hashes, last_ms: 0, tags: BTreeMap::new(), digests: BTreeSet::new(), judge }
+    }
+
+    /// Leader time never goes back.
+    pub(super) fn stamp(&mut self, wall_ms: u64) -> u64 {
+        self.last_ms = self.last_ms.max(wall_ms);
+        self.last_ms
+    }
+
+    pub(super) fn commit(&mut self, entry: Entry) -> (u64, Applied) {
+        let revision = self.entries.len() as u64 + 1;
+        // As it comes out of the log.
+        let entry = match Entry::decode(&entry.encode()) {
+            Ok(decoded) if decoded == entry => decoded,
+            other => {
+                self.judge.violated("I12", format!("an entry does not survive its encoding: {other:?}"));
+                entry
+            }
+        };
+        let applied = apply(&mut self.kv, Revision(revision), &entry).unwrap_or_else(|error| {
+            self.judge.violated("I12", format!("revision {revision} cannot be applied: {error}"));
+            Applied { revision: Revision(revision), outcome: Outcome::Rejected(Rejection::Expired) }
+        });
+        self.note(revision, &entry.command);
+        self.hashes.push(self.kv.hash());
+        self.entries.push(entry);
+        (revision, applied)
+    }
+
+    fn note(&mut self, revision: u64, command: &Command) {
+        let of: Vec<(RepositoryName, Tag)> = match command {
+            Command::PutManifest(put) => {
+                put.tags.iter().map(|update| (put.repository.clone(), update.tag.clone())).collect()
+            }
+            Command::LinkBlob { digest, .. } => {
+                self.digests.insert(*digest);
+                return;
+            }
+            Command::DeleteTag { repository, tag } => vec![(repository.clone(), tag.clone())],
+            Command::DeleteManifest { repository, .. } => {
+                self.tags.keys().filter(|(of, _)| of == repository).cloned().collect()
+            }
+            _ => return,
+        };
+        for key in of {
+            let now = read::tag(&self.kv, &key.0, &key.1).ok().flatten().map(|(digest, _)| digest);
+            let moves = self.tags.entry(key).or_default();
+            if moves.last().map_or(None, |(_, digest)| *digest) != now {
+                moves.push((revision, now));
+            }
+        }
+    }
+
+    /// An entry, by its revision.
+    pub(super) fn entry(&self, revision: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(revision).ok()?.checked_sub(1)?)
+    }
+
+    pub(super) fn hash_at(&self, revision: u64) -> Option<u128> {
+        self.hashes.get(usize::try_from(revision).ok()?).copied()
+    }
+
+    /// Tags of a repository that existed at every revision from one to another.
+    pub(crate) fn tags_throughout(&self, repository: &RepositoryName, from: u64, to: u64) -> Vec<Tag> {
+        let there = |moves: &[(u64, Option<Digest>)]| {
+            let before = moves.iter().rev().find(|(at, _)| *at <= from).is_some_and(|(_, digest)| digest.is_some());
+            before && moves.iter().filter(|(at, _)| (from + 1..=to).contains(at)).all(|(_, digest)| digest.is_some())
+        };
+        let of = self.tags.iter().filter(|((of, _), moves)| of == repository && there(moves));
+        of.map(|((_, tag), _)| tag.clone()).collect()
+    }
+
+    /// A region's copies, as they are recorded.
+    pub(crate) fn copies(&self, region: &RegionId) -> Vec<(Digest, ObjectName)> {
+        let copy = |digest: &Digest| {
+            let copies = read::blob(&self.kv, digest).ok().flatten()?.copies;
+            copies.into_iter().find(|(of, _)| of == region).map(|(_, object)| (*digest, object))
+        };
+        self.digests.iter().filter_map(copy).collect()
+    }
+}

@@ -1,0 +1,124 @@
+//! One seed: a cluster, clients and faults for a while, then everything mended and looked at.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::checkers;
+use crate::client::Client;
+use crate::dice::Dice;
+use crate::faults::Faults;
+use crate::judge::Findings;
+use crate::trace::Trace;
+use crate::world::World;
+
+/// How long faults go on, in virtual time.
+const FAULTS: Duration = Duration::from_secs(30);
+/// By when clients begin nothing new, and by when what they began must have ended.
+const CLIENTS: Duration = Duration::from_secs(35);
+const CLIENTS_END: Duration = Duration::from_secs(90);
+/// Requests of one client.
+const REQUESTS: usize = 45;
+/// Tries to resume what clients have paused.
+const RESUME_TRIES: usize = 20;
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) seed: u64,
+    /// Of all that happened.
+    pub(crate) hash: u64,
+    pub(crate) virtual_ms: u64,
+    pub(crate) findings: Findings,
+}
+
+/// What panicked, in any task.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Runs one seed. With `keep`, the trace is handed out too.
+pub(crate) fn run(seed: u64, keep: bool) -> anyhow::Result<(Outcome, Vec<String>)> {
+    std::panic::set_hook(Box::new(|panic| PANICS.lock().push(panic.to_string())));
+    let spool = tempfile::tempdir_in(memory_folder()).context("no folder for spools")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.context("no runtime")?;
+    runtime.block_on(simulate(seed, spool.path().to_owned(), keep))
+}
+
+/// A folder in memory, where there is one.
+fn memory_folder() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
+}
+
+async fn simulate(seed: u64, spool: PathBuf, keep: bool) -> anyhow::Result<(Outcome, Vec<String>)> {
+    let trace = Trace::new(keep);
+    let world = World::new(seed, spool, trace.clone()).await?;
+    play(&world, seed).await;
+    mend(&world).await;
+    checkers::check_all(&world).await;
+    world.count_all_store_faults();
+    for panic in PANICS.lock().drain(..) {
+        world.judge.violated("panic", panic);
+    }
+    let outcome = Outcome { seed, hash: trace.hash(), virtual_ms: trace.now_ms(), findings: world.judge.findings() };
+    Ok((outcome, trace.lines()))
+}
+
+async fn play(world: &Arc<World>, seed: u64) {
+    let until = Instant::now() + FAULTS;
+    let clients = 3 + Dice::new(seed, "clients").below(2);
+    let (mut faults, mut requests) = (JoinSet::new(), JoinSet::new());
+    faults.spawn(Faults::new(world, "network faults", until).of_the_network());
+    faults.spawn(Faults::new(world, "node faults", until).of_the_nodes());
+    for number in 0..clients {
+        requests.spawn(Client::new(world, number).run(REQUESTS));
+    }
+    let _ = timeout(CLIENTS, ended(&mut requests)).await;
+    world.over.store(true, Ordering::SeqCst);
+    if timeout(CLIENTS_END, ended(&mut requests)).await.is_err() {
+        world.judge.violated("I13", "a request has not ended long after its deadline");
+    }
+    ended(&mut faults).await;
+}
+
+async fn ended(tasks: &mut JoinSet<()>) {
+    while let Some(task) = tasks.join_next().await {
+        // A panic is in the list of panics.
+        drop(task);
+    }
+}
+
+/// Ends all faults. From now on everything must become well by itself.
+async fn mend(world: &Arc<World>) {
+    world.net.heal();
+    world.log.set_skew(0);
+    for place in &world.places {
+        place.disk.set_full(false);
+        place.disk.fail_next_sync(false);
+        world.log.lag(place.index, Duration::ZERO);
+        if world.node(place.index).is_none()
+            && let Err(error) = world.start(place.index)
+        {
+            world.judge.violated("harness", format!("node {} does not start: {error:#}", place.index));
+        }
+    }
+    world.running().iter().for_each(|node| node.set_store_faults(false));
+    world.trace.note("run", "all faults are mended");
+    let paused = std::mem::take(&mut *world.paused.lock());
+    for region in paused {
+        for _ in 0..RESUME_TRIES {
+            let Some(node) = world.running().into_iter().next() else { break };
+            if atoll_replication::resume(&*node.metadata, region.clone(), Duration::from_secs(2)).await.is_ok() {
+                break;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
