@@ -18,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
 use crate::judge::Judge;
+use crate::trace::Trace;
 
 /// The disk of a region. Its nodes share it.
 pub(crate) struct Disk {
     pub(crate) objects: MemoryStore,
     state: Mutex<State>,
     judge: Judge,
+    trace: Trace,
 }
 
 struct State {
@@ -48,7 +50,7 @@ struct State {
 const CAPACITY_BYTES: u64 = 1 << 40;
 
 impl Disk {
-    pub(crate) fn new(dice: Dice, judge: Judge) -> Arc<Self> {
+    pub(crate) fn new(dice: Dice, judge: Judge, trace: Trace) -> Arc<Self> {
         let state = State {
             unsynced: Vec::new(),
             deleted: BTreeMap::new(),
@@ -60,7 +62,7 @@ impl Disk {
             excuses: 0,
             dice,
         };
-        Arc::new(Self { objects: MemoryStore::new(CAPACITY_BYTES), state: Mutex::new(state), judge })
+        Arc::new(Self { objects: MemoryStore::new(CAPACITY_BYTES), state: Mutex::new(state), judge, trace })
     }
 
     /// The store as one node uses it, for as long as it lives.
@@ -126,13 +128,18 @@ impl Disk {
         self.state.lock().writers
     }
 
-    /// After how many events something may be left that nothing names.
+    /// After how many events something may be left that nothing names. A writer that was dropped while the name was
+    /// synced is one.
     pub(crate) fn excuses(&self) -> u64 {
-        self.state.lock().excuses
+        let state = self.state.lock();
+        state.excuses + state.unsynced.len() as u64
     }
 
     fn sync_time(&self) -> Duration {
-        self.state.lock().dice.millis(1, 12)
+        let mut state = self.state.lock();
+        // Now and then a disk has much to do.
+        let slow = state.dice.chance(0.2);
+        if slow { state.dice.millis(50, 400) } else { state.dice.millis(1, 12) }
     }
 
     pub(crate) fn excuse(&self, times: u64) {
@@ -201,6 +208,7 @@ impl BlobStore for Mount {
     async fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.alive()?;
         self.disk.state.lock().deleted.insert(*name, ());
+        self.disk.trace.note("disk", &format!("{} removes {name}", self.node));
         self.disk.objects.delete(name).await
     }
 
@@ -279,6 +287,7 @@ impl ObjectWriter for Writer {
         let disk = open.0.clone();
         inner.complete(checksums).await?;
         disk.state.lock().unsynced.push((name, mount.node));
+        disk.trace.note("disk", &format!("{} names {name}", mount.node));
         let time = disk.sync_time();
         sleep(time).await;
         mount.alive()?;

@@ -50,7 +50,7 @@ impl World {
         let nodes = 3 + dice("nodes").below(3);
         let net = Net::new(nodes, dice("net"), judge.clone());
         let log = Log::new(net.clone(), dice("log"), judge.clone(), trace.clone());
-        let places = places(nodes, &log, &dice, &judge).await?;
+        let places = places(nodes, &log, &dice, &judge, &trace).await?;
         let content = Content::new(&mut dice("content"))?;
         let running = places.iter().map(|_| None).collect();
         let world = Arc::new(Self {
@@ -180,6 +180,7 @@ async fn places(
     log: &Arc<Log>,
     dice: &impl Fn(&str) -> Dice,
     judge: &Judge,
+    trace: &Trace,
 ) -> anyhow::Result<Vec<Place>> {
     let mut places: Vec<Place> = Vec::new();
     for index in 0..nodes {
@@ -187,7 +188,7 @@ async fn places(
         let place = match places.iter().find(|place| place.region == region) {
             Some(place) => Place { index, region, store: place.store, disk: place.disk.clone() },
             None => {
-                let disk = Disk::new(dice(&format!("disk {region}")), judge.clone());
+                let disk = Disk::new(dice(&format!("disk {region}")), judge.clone(), trace.clone());
                 let store = disk.objects.identify(log.cluster).await.context("the store has no marker")?;
                 log.must(Command::RegisterRegion { region: region.clone() });
                 log.must(Command::SetStore { region: region.clone(), store, replaces: None });

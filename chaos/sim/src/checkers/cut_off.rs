@@ -64,6 +64,7 @@ async fn read(world: &World, node: &Node) {
             if node.has_store_faults() || !is_here(world, node, repository, digest).await {
                 continue;
             }
+            let faults = node.store_faults();
             let deadline = Instant::now() + Duration::from_secs(5);
             let options = ReadOptions { consistency: Consistency::Default, min_revision: None, deadline };
             let got = async {
@@ -72,7 +73,8 @@ async fn read(world: &World, node: &Node) {
             };
             let got = got.await;
             // A fault of the store that began meanwhile is no fault of the node.
-            if got.is_err() && is_here(world, node, repository, digest).await && !node.has_store_faults() {
+            let undisturbed = node.store_faults() == faults && !node.has_store_faults();
+            if got.is_err() && is_here(world, node, repository, digest).await && undisturbed {
                 let what = format!("node {}, cut off, does not serve its own copy of {digest}: {got:?}", node.index);
                 world.judge.violated("I6", what);
             }

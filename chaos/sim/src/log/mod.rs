@@ -61,6 +61,8 @@ struct State {
     replicas: Vec<Replica>,
     /// What a fault adds to the wall clock of whoever leads, in milliseconds.
     skew_ms: i64,
+    /// Writes whose outcome nobody was told.
+    unknown: u64,
     dice: Dice,
 }
 
@@ -70,7 +72,7 @@ impl Log {
         let cluster = ClusterId::from_bytes([7; 16]);
         let replicas = (0..net.nodes()).map(|_| Replica::default()).collect();
         let truth = Truth::new(judge.clone());
-        let state = State { truth, leader: None, term: 0, limbo: Vec::new(), replicas, skew_ms: 0, dice };
+        let state = State { truth, leader: None, term: 0, limbo: Vec::new(), replicas, skew_ms: 0, unknown: 0, dice };
         let (committed, start) = (watch::Sender::new(0), Instant::now());
         let log = Arc::new(Self { cluster, state: Mutex::new(state), committed, net, judge, trace, start });
         log.must(Command::InitCluster { cluster, epoch: 1 });
@@ -133,6 +135,11 @@ impl Log {
     /// How often a node was told that it is read-only: what it answered meanwhile may be old.
     pub(crate) fn told_read_only(&self, node: usize) -> u64 {
         self.state.lock().replicas[node].told_read_only
+    }
+
+    /// How many writes have an outcome that nobody was told: their objects stay.
+    pub(crate) fn unknown(&self) -> u64 {
+        self.state.lock().unknown
     }
 
     pub(crate) fn leader(&self) -> Option<usize> {

@@ -35,11 +35,11 @@ impl Log {
             let read_write = self.state.lock().replicas[node].is_read_write();
             if !read_write || Instant::now() >= proposal.deadline {
                 let refused = if read_write { refused } else { "no quorum is in reach" };
-                return Err(failure(lost, refused));
+                return Err(self.failure(lost, refused));
             }
             match self.attempt(node, &entry, proposal.deadline).await {
                 Attempt::Applied(_, Outcome::Rejected(Rejection::Expired)) if lost.is_some() => {
-                    return Err(failure(lost, refused));
+                    return Err(self.failure(lost, refused));
                 }
                 Attempt::Applied(revision, outcome) => {
                     return Ok(self.done(node, revision, outcome, proposal.deadline).await);
@@ -125,11 +125,14 @@ impl Log {
         let mut changed = self.state.lock().replicas[node].changed.subscribe();
         matches!(timeout_at(until, changed.wait_for(|applied| *applied >= revision)).await, Ok(Ok(_)))
     }
-}
 
-fn failure(lost: Option<&str>, refused: &str) -> ProposeError {
-    match lost {
-        Some(why) => ProposeError::Unknown(why.to_owned()),
-        None => ProposeError::NotProposed(refused.to_owned()),
+    fn failure(&self, lost: Option<&str>, refused: &str) -> ProposeError {
+        match lost {
+            Some(why) => {
+                self.state.lock().unknown += 1;
+                ProposeError::Unknown(why.to_owned())
+            }
+            None => ProposeError::NotProposed(refused.to_owned()),
+        }
     }
 }

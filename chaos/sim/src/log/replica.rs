@@ -138,7 +138,8 @@ impl Log {
         while replica.applied < target {
             let next = replica.applied + 1;
             let Some(entry) = truth.entry(next) else { break };
-            if let Err(error) = apply(Arc::make_mut(&mut replica.kv), Revision(next), entry) {
+            let kv: &mut MemoryKv = Arc::make_mut(&mut replica.kv);
+            if let Err(error) = apply(kv, Revision(next), entry) {
                 self.judge.violated("I12", format!("node {node} cannot apply revision {next}: {error}"));
             }
             replica.applied = next;
