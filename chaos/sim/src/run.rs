@@ -62,8 +62,8 @@ async fn simulate(seed: u64, spool: PathBuf, keep: bool) -> anyhow::Result<(Outc
     let world = World::new(seed, spool, trace.clone()).await?;
     play(&world, seed).await;
     mend(&world).await;
-    checkers::check_all(&world).await;
     world.count_all_store_faults();
+    checkers::check_all(&world).await;
     for panic in PANICS.lock().drain(..) {
         world.judge.violated("panic", panic);
     }

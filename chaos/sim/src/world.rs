@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use atoll_blobstore::BlobStore;
+use atoll_blobstore::{BlobStore, Operation};
 use atoll_metadata::{Command, NodeRole, RegisterNode, read};
 use atoll_types::{Digest, NodeId, ObjectName, RegionId};
 use parking_lot::Mutex;
@@ -112,7 +112,9 @@ impl World {
         for fired in node.store_faults() {
             let name = format!("store: {} in {:?}", kind(fired.fault), fired.operation);
             self.judge.fired_times(&name, fired.times);
-            self.places[node.index].disk.excuse(fired.times);
+            if matches!(fired.operation, Operation::Complete | Operation::Delete) {
+                self.places[node.index].disk.excuse(fired.times);
+            }
         }
     }
 
