@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
 use crate::judge::Judge;
+use crate::plant::{Plant, is_planted};
 use crate::trace::Trace;
 
 /// The disk of a region. Its nodes share it.
@@ -291,6 +292,9 @@ impl ObjectWriter for Writer {
         let time = disk.sync_time();
         sleep(time).await;
         mount.alive()?;
+        if is_planted(Plant::LostObject) && disk.state.lock().dice.chance(0.05) {
+            disk.objects.delete(&name).await?;
+        }
         disk.state.lock().unsynced.retain(|(unsynced, _)| *unsynced != name);
         Ok(())
     }

@@ -13,6 +13,7 @@ mod judge;
 mod log;
 mod net;
 mod node;
+mod plant;
 mod report;
 mod run;
 mod trace;

@@ -1,10 +1,39 @@
-//! Some seeds, in every run of the workspace's tests.
+//! Some seeds, in every run of the workspace's tests; and that the checkers see what is planted.
 
 use std::process::Command;
 
-#[test]
-fn fifty_seeds_violate_nothing() {
-    let output = Command::new(env!("CARGO_BIN_EXE_atoll-sim")).args(["run", "--seeds", "50"]).output().unwrap();
+fn simulate(plant: Option<&str>, seeds: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atoll-sim"));
+    command.args(["run", "--seeds", seeds]);
+    if let Some(plant) = plant {
+        command.env("ATOLL_SIM_PLANT", plant);
+    }
+    let output = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+    (output.status.code(), format!("{stdout}\n{stderr}"))
+}
+
+#[test]
+fn some_seeds_violate_nothing_and_every_fault_fires() {
+    let (code, text) = simulate(None, "60");
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// Each bug, and the invariants by which it may show.
+#[test]
+fn what_is_planted_is_caught() {
+    let plants: [(&str, &[&str]); 6] = [
+        ("lost-write", &["I1", "I2", "I8"]),
+        ("stale-barrier", &["I2", "I8"]),
+        ("lost-object", &["I1", "I4", "I5", "I14"]),
+        ("skipped-apply", &["I12"]),
+        ("never-read-only", &["I6"]),
+        ("dead-follower", &["I14"]),
+    ];
+    for (plant, invariants) in plants {
+        let (code, text) = simulate(Some(plant), "8");
+        assert_eq!(code, Some(1), "{plant} was not caught:\n{text}");
+        let caught = invariants.iter().any(|invariant| text.contains(&format!("\n  {invariant}: ")));
+        assert!(caught, "{plant} was caught by another checker than meant:\n{text}");
+    }
 }

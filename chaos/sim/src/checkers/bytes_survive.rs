@@ -2,15 +2,13 @@
 //! acknowledged may be there or not; what is there is whole.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atoll_auth::{Authorizer, Identity, OpenAuthorizer, Pull};
 use atoll_metadata::Rejection;
-use atoll_registry::{Consistency, ReadOptions, RegistryError};
+use atoll_registry::RegistryError;
 use atoll_types::Reference;
-use tokio::time::Instant;
 
-use super::heals::pull_one;
+use super::heals::{as_of, pull_one};
 use crate::history::{Deed, Event, Register};
 use crate::node::Node;
 use crate::world::World;
@@ -40,10 +38,10 @@ async fn look(world: &World, node: &Node, register: &Register, must: bool) {
     let Ok(access) = (&OpenAuthorizer as &dyn Authorizer).access::<Pull>(&Identity::default(), repository) else {
         return;
     };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let options = ReadOptions { consistency: Consistency::Linearizable, min_revision: None, deadline };
+    let revision = world.log.revision();
+    let options = as_of(revision);
     let found = match register {
-        Register::Link(_, digest) => pull_one(node, &access, digest).await.map(|bytes| (*digest, bytes)),
+        Register::Link(_, digest) => pull_one(node, &access, digest, revision).await.map(|bytes| (*digest, bytes)),
         Register::Tag(_, tag) => {
             let got = node.registry.get_manifest(&access, &Reference::Tag(tag.clone()), &options).await;
             got.map(|answer| (answer.digest, answer.bytes))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use atoll_auth::{Access, Action, Authorizer, Identity, OpenAuthorizer, Pull, Push};
 use atoll_metadata::read;
 use atoll_registry::{Consistency, MetadataGroupExt as _, Mode, ReadOptions, RegistryError, WriteOptions};
-use atoll_types::Digest;
+use atoll_types::{Digest, Revision};
 use bytes::Bytes;
 use futures::stream;
 use tokio::time::{Instant, sleep};
@@ -19,6 +19,8 @@ use crate::world::World;
 /// The longest that healing may take.
 const HEAL_MAX: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(200);
+/// The longest that one read may take.
+const READ_MAX: Duration = Duration::from_secs(20);
 
 /// Waits until all is well; false when it does not get so.
 pub(crate) async fn check(world: &Arc<World>) -> bool {
@@ -79,11 +81,12 @@ async fn push_and_pull(world: &Arc<World>) {
     let deadline = Instant::now() + Duration::from_secs(5);
     let options = WriteOptions { request: None, client_address: String::new(), deadline };
     let body = stream::iter([Ok(bytes.clone())]);
-    if let Err(error) = first.registry.upload_whole(&push, &digest, None, body, &options).await {
-        return world.judge.violated("I14", format!("a fresh push fails: {error}"));
-    }
+    let linked = match first.registry.upload_whole(&push, &digest, None, body, &options).await {
+        Ok(linked) => linked,
+        Err(error) => return world.judge.violated("I14", format!("a fresh push fails: {error}")),
+    };
     for node in &running {
-        match pull_one(node, &pull, &digest).await {
+        match pull_one(node, &pull, &digest, linked.revision).await {
             Ok(pulled) if pulled == bytes => {}
             Ok(_) => world.judge.violated("I3", "a fresh push is pulled as something else"),
             Err(error) => {
@@ -93,10 +96,19 @@ async fn push_and_pull(world: &Arc<World>) {
     }
 }
 
-/// All of a blob, as of everything that was acknowledged.
-pub(crate) async fn pull_one(node: &Node, access: &Access<Pull>, digest: &Digest) -> Result<Bytes, RegistryError> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let options = ReadOptions { consistency: Consistency::Linearizable, min_revision: None, deadline };
-    let blob = node.registry.open_blob(access, digest, &options).await?;
+/// All of a blob, as of a revision.
+pub(crate) async fn pull_one(
+    node: &Node,
+    access: &Access<Pull>,
+    digest: &Digest,
+    revision: Revision,
+) -> Result<Bytes, RegistryError> {
+    let blob = node.registry.open_blob(access, digest, &as_of(revision)).await?;
     read_blob(node, &blob, 0..blob.size).await
+}
+
+/// Reads that show a revision, and wait for nothing else.
+pub(crate) fn as_of(revision: Revision) -> ReadOptions {
+    let deadline = Instant::now() + READ_MAX;
+    ReadOptions { consistency: Consistency::Default, min_revision: Some(revision), deadline }
 }

@@ -1,14 +1,11 @@
 //! I4: of a manifest that is visible in a region, every blob is servable there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atoll_auth::{Authorizer, Identity, OpenAuthorizer, Pull};
-use atoll_registry::{Consistency, ReadOptions};
 use atoll_types::Reference;
-use tokio::time::Instant;
 
-use super::heals::pull_one;
+use super::heals::{as_of, pull_one};
 use crate::world::World;
 
 pub(crate) async fn check(world: &Arc<World>) {
@@ -18,15 +15,14 @@ pub(crate) async fn check(world: &Arc<World>) {
         };
         for image in &world.content.images {
             for node in world.running() {
-                let deadline = Instant::now() + Duration::from_secs(20);
-                let options = ReadOptions { consistency: Consistency::Default, min_revision: None, deadline };
+                let (revision, options) = (world.log.revision(), as_of(world.log.revision()));
                 let reference = Reference::Digest(image.digest);
                 if node.registry.get_manifest(&access, &reference, &options).await.is_err() {
                     // Not visible; whether it should be is another question.
                     continue;
                 }
                 for digest in &image.blobs {
-                    let pulled = pull_one(&node, &access, digest).await;
+                    let pulled = pull_one(&node, &access, digest, revision).await;
                     if let Err(error) = pulled {
                         let what = format!(
                             "{repository}: {} shows {} and not its {digest}: {error}",

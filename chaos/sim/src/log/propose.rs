@@ -9,6 +9,7 @@ use atoll_types::{NodeId, Revision};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::{ANSWER_WAIT, Log};
+use crate::plant::{Plant, is_planted};
 
 /// A write is answered before it is applied here when that takes longer.
 const APPLY_WAIT: Duration = Duration::from_secs(1);
@@ -102,6 +103,10 @@ impl Log {
         let majority = self.in_majority(leader);
         let mut state = self.state.lock();
         if state.leader == Some(leader) && state.term == term && majority && confirmed.is_some() {
+            if is_planted(Plant::LostWrite) && state.dice.chance(0.02) {
+                let (revision, outcome) = state.truth.pretend(&entry);
+                return Attempt::Applied(revision, outcome);
+            }
             let (revision, outcome) = self.commit(&mut state, entry);
             return Attempt::Applied(revision, outcome);
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{ANSWER_WAIT, Log, PULSE, QUORUM_WINDOW, State};
+use crate::plant::{Plant, is_planted};
 
 /// Revisions between two checkpoints of a node's disk.
 const CHECKPOINT_EVERY: u64 = 32;
@@ -77,7 +78,7 @@ impl Replica {
 
     /// Whether a quorum was heard of lately.
     pub(super) fn is_read_write(&self) -> bool {
-        self.answered.is_some_and(|at| at.elapsed() < QUORUM_WINDOW)
+        self.answered.is_some_and(|at| at.elapsed() < QUORUM_WINDOW || is_planted(Plant::NeverReadOnly))
     }
 
     /// How old its view may be.
@@ -105,6 +106,9 @@ impl Log {
         let mut committed = self.committed.subscribe();
         loop {
             let target = *committed.borrow_and_update();
+            if is_planted(Plant::DeadFollower) && node == 2 && target > 150 {
+                return;
+            }
             match self.route(node, target) {
                 Some(delay) => {
                     sleep(delay).await;
@@ -139,6 +143,11 @@ impl Log {
             let next = replica.applied + 1;
             let Some(entry) = truth.entry(next) else { break };
             let kv: &mut MemoryKv = Arc::make_mut(&mut replica.kv);
+            let skipped = is_planted(Plant::SkippedApply) && node == 1 && next.is_multiple_of(97);
+            if skipped {
+                replica.applied = next;
+                continue;
+            }
             if let Err(error) = apply(kv, Revision(next), entry) {
                 self.judge.violated("I12", format!("node {node} cannot apply revision {next}: {error}"));
             }

@@ -78,6 +78,13 @@ impl Truth {
         }
     }
 
+    /// What would come of an entry, which is then forgotten: a planted bug.
+    pub(super) fn pretend(&self, entry: &Entry) -> (u64, Outcome) {
+        let (mut kv, revision) = (self.kv.clone(), self.entries.len() as u64);
+        let applied = apply(&mut kv, Revision(revision + 1), entry);
+        (revision, applied.map_or(Outcome::Rejected(Rejection::Expired), |applied| applied.outcome))
+    }
+
     /// An entry, by its revision.
     pub(super) fn entry(&self, revision: u64) -> Option<&Entry> {
         self.entries.get(usize::try_from(revision).ok()?.checked_sub(1)?)
