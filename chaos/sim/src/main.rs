@@ -74,9 +74,9 @@ fn one(seed: u64, trace: bool) -> anyhow::Result<u8> {
         let status = batch::seeded(seed, if trace { &["--trace"] } else { &[] }).status()?;
         return Ok(u8::try_from(status.code().unwrap_or(2)).unwrap_or(2));
     }
-    if let Ok(filter) = std::env::var("ATOLL_LOG") {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    }
+    // Also where nothing is logged, so that the same is drawn from the seed.
+    let filter = std::env::var("ATOLL_LOG").unwrap_or_else(|_| "off".to_owned());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let (outcome, lines) = run::run(seed, trace)?;
     if trace {
         lines.iter().for_each(|line| println!("{line}"));

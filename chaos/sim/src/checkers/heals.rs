@@ -22,8 +22,16 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The longest that one read may take.
 const READ_MAX: Duration = Duration::from_secs(20);
 
-/// Waits until all is well; false when it does not get so.
+/// Waits until all is well, and after a fresh push once more; false when it does not get so.
 pub(crate) async fn check(world: &Arc<World>) -> bool {
+    if !settle(world).await {
+        return false;
+    }
+    push_and_pull(world).await;
+    settle(world).await
+}
+
+async fn settle(world: &World) -> bool {
     let until = Instant::now() + HEAL_MAX;
     loop {
         let Some(ill) = illness(world) else { break };
@@ -33,7 +41,6 @@ pub(crate) async fn check(world: &Arc<World>) -> bool {
         }
         sleep(LOOK).await;
     }
-    push_and_pull(world).await;
     true
 }
 
