@@ -33,8 +33,7 @@ pub(crate) async fn check(world: &Arc<World>) -> bool {
 
 async fn settle(world: &World) -> bool {
     let until = Instant::now() + HEAL_MAX;
-    loop {
-        let Some(ill) = illness(world) else { break };
+    while let Some(ill) = illness(world) {
         if Instant::now() >= until {
             world.judge.violated("I14", format!("after {HEAL_MAX:?} without faults {ill}"));
             return false;

@@ -47,7 +47,8 @@ fn check_region(world: &World, region: &RegionId) {
             read::wanted(kv, region, None, PAGE)?.into_iter().map(|wanted| wanted.digest).collect();
         // What the harness itself pushed is no part of the world.
         wanted.retain(|digest| world.content.bytes(digest).is_some());
-        (wanted.sort(), lacking.sort());
+        wanted.sort();
+        lacking.sort();
         let holdings = read::holdings(kv, region)?;
         Ok::<_, atoll_metadata::KvError>((wanted == lacking, holdings.copies >= held && holdings.copy_bytes >= bytes))
     });

@@ -7,6 +7,9 @@ use atoll_types::{Digest, ObjectName, RegionId, RepositoryName, Revision, Tag};
 
 use crate::judge::Judge;
 
+/// From which revision on, and to what; `None`: it was removed.
+type TagMove = (u64, Option<Digest>);
+
 /// A committed log, applied.
 pub(crate) struct Truth {
     pub(crate) kv: MemoryKv,
@@ -15,7 +18,7 @@ pub(crate) struct Truth {
     hashes: Vec<u128>,
     last_ms: u64,
     /// What each tag pointed to, from which revision on.
-    tags: BTreeMap<(RepositoryName, Tag), Vec<(u64, Option<Digest>)>>,
+    tags: BTreeMap<(RepositoryName, Tag), Vec<TagMove>>,
     /// Every blob that was ever linked.
     digests: BTreeSet<Digest>,
     judge: Judge,
@@ -72,7 +75,7 @@ impl Truth {
         for key in of {
             let now = read::tag(&self.kv, &key.0, &key.1).ok().flatten().map(|(digest, _)| digest);
             let moves = self.tags.entry(key).or_default();
-            if moves.last().map_or(None, |(_, digest)| *digest) != now {
+            if moves.last().and_then(|(_, digest)| *digest) != now {
                 moves.push((revision, now));
             }
         }
@@ -96,7 +99,7 @@ impl Truth {
 
     /// Tags of a repository that existed at every revision from one to another.
     pub(crate) fn tags_throughout(&self, repository: &RepositoryName, from: u64, to: u64) -> Vec<Tag> {
-        let there = |moves: &[(u64, Option<Digest>)]| {
+        let there = |moves: &[TagMove]| {
             let before = moves.iter().rev().find(|(at, _)| *at <= from).is_some_and(|(_, digest)| digest.is_some());
             before && moves.iter().filter(|(at, _)| (from + 1..=to).contains(at)).all(|(_, digest)| digest.is_some())
         };

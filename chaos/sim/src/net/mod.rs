@@ -38,12 +38,12 @@ struct Links {
 
 impl Net {
     pub(crate) fn new(nodes: usize, mut dice: Dice, judge: Judge) -> Arc<Self> {
-        let mut delay = vec![vec![(1, 1); nodes]; nodes];
+        // Both ways of a link are the same.
+        let mut delay: Vec<Vec<(u64, u64)>> = Vec::new();
         for from in 0..nodes {
-            for to in 0..from {
-                let way = (dice.between(1, 60), dice.between(1, 20));
-                (delay[from][to], delay[to][from]) = (way, way);
-            }
+            let back = delay.iter().map(|ways| ways[from]).collect::<Vec<_>>();
+            let there = (from..nodes).map(|_| (dice.between(1, 60), dice.between(1, 20)));
+            delay.push(back.into_iter().chain(there).collect());
         }
         let cut = vec![vec![false; nodes]; nodes];
         Arc::new(Self {
