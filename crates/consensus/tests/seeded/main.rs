@@ -18,7 +18,7 @@ use cluster::Cluster;
 use schedule::Schedule;
 
 /// A few, so that each run of the tests has them.
-const SEEDS: std::ops::Range<u64> = 1..4;
+const SEEDS: std::ops::Range<u64> = 1..3;
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("ATOLL_CONSENSUS_SEEDS") else { return SEEDS };
