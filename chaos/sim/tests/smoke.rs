@@ -1,5 +1,7 @@
 //! Some seeds, in every run of the workspace's tests; and that the checkers see what is planted.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 fn simulate(plant: Option<&str>, seeds: &str) -> (Option<i32>, String) {
