@@ -204,7 +204,8 @@ impl Group {
     }
 
     /// Runs a closure over one consistent view of what is applied here. It must be short: it runs where it is called. It
-    /// may be run twice; what it was told the last time counts.
+    /// may be run twice, the first time with reads that fail since the state has moved on; what it was told the last
+    /// time counts.
     pub fn read_with(&self, read: &mut dyn FnMut(&dyn KvRead)) -> Result<(), KvError> {
         self.inner.state.read_quickly(read).map_err(|error| KvError(error.to_string()))
     }

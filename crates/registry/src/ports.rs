@@ -95,7 +95,8 @@ pub enum BarrierError {
 #[async_trait]
 pub trait MetadataGroup: Send + Sync + 'static {
     /// Runs a closure over one consistent view of what is applied here. The closure must be short: it runs where it
-    /// is called. It may be run twice; what it was told the last time counts. Use [`MetadataGroupExt::read`].
+    /// is called. It may be run twice, the first time with reads that fail since the state has moved on; what it was
+    /// told the last time counts. Use [`MetadataGroupExt::read`].
     fn read_with(&self, read: &mut dyn FnMut(&dyn KvRead)) -> Result<(), KvError>;
 
     /// Makes a write at whatever node leads, and waits until it is applied here (or committed, if that takes long).

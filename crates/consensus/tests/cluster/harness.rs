@@ -193,14 +193,15 @@ impl Cluster {
 
     /// Names of all repositories at a node.
     pub(crate) fn repositories(&self, index: usize) -> Vec<String> {
-        let names = self.read(index, |kv| read::repositories(kv, None, usize::MAX).expect("repositories"));
+        let names = self.read(index, |kv| read::repositories(kv, None, usize::MAX));
         names.into_iter().map(|name| name.to_string()).collect()
     }
 
-    pub(crate) fn read<R>(&self, index: usize, read: impl FnOnce(&dyn KvRead) -> R) -> R {
-        let (mut read, mut result) = (Some(read), None);
-        self.node(index).read_with(&mut |kv| result = read.take().map(|read| read(kv))).expect("the state can be read");
-        result.expect("it was read")
+    pub(crate) fn read<R>(&self, index: usize, mut read: impl FnMut(&dyn KvRead) -> read::Result<R>) -> R {
+        let mut result = None;
+        // It is run again where a read in it fails since the state has moved on.
+        self.node(index).read_with(&mut |kv| result = Some(read(kv))).expect("the state can be read");
+        result.expect("it was read").expect("readable")
     }
 
     /// Waits until a node is in a mode.

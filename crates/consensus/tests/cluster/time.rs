@@ -39,7 +39,7 @@ async fn a_clock_that_is_set_back_does_not_turn_stamps_back() {
             cluster.start(index).await;
         }
         cluster.form().await;
-        let time = |cluster: &Cluster, node: usize| cluster.read(node, |kv| read::last_time_ms(kv).expect("a time"));
+        let time = |cluster: &Cluster, node: usize| cluster.read(node, read::last_time_ms);
         cluster.propose(0, push("before")).await.expect("written");
         let before = time(&cluster, 0);
         assert!(before >= 100 * HOUR_MS);
