@@ -110,7 +110,9 @@ impl Cluster {
                 "[[node]]\nname = \"{name}\"\nregion = \"{region}\"\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\nadmin = \"{admin}\"\n"
             )
         };
-        format!("{}{extra}", self.nodes.iter().map(node).collect::<String>())
+        // How full the disk of this machine is must decide nothing.
+        let disk = if extra.contains("[disk]") { "" } else { "[disk]\nrefuse_below_percent = 0\n" };
+        format!("{}{disk}{extra}", self.nodes.iter().map(node).collect::<String>())
     }
 
     /// Starts the supervisor and returns once every node takes pushes.
