@@ -89,7 +89,8 @@ impl Fetcher {
             self.running.abort_all();
             return Ok(());
         }
-        let chosen = metadata.read(|kv| self.choose(kv))?;
+        let (chosen, cursor) = metadata.read(|kv| self.choose(kv))?;
+        self.cursor = cursor;
         for wanted in chosen {
             self.start(wanted);
         }
@@ -101,24 +102,24 @@ impl Fetcher {
         Ok(!paused && self.pool.has_room() && self.lease.held() && self.metadata.freshness().mode == Mode::ReadWrite)
     }
 
-    /// What to start, from the head of the queue, or from where the last look ended if all there fails.
-    fn choose(&mut self, kv: &dyn KvRead) -> Result<Vec<Wanted>, KvError> {
+    /// What to start, from the head of the queue, or from where the last look ended if all there fails; and where this
+    /// look ended, if all that it saw fails.
+    fn choose(&self, kv: &dyn KvRead) -> Result<(Vec<Wanted>, Cursor), KvError> {
         let failures = self.failures.lock();
         let mut plan = Plan::new(&self.options, &failures, &self.fetching, Instant::now());
-        let mut after = self.cursor.take();
+        let mut after = self.cursor;
         for _ in 0..PAGES_MAX {
             if plan.is_full() {
-                return Ok(plan.chosen());
+                return Ok((plan.chosen(), None));
             }
             let page = read::wanted(kv, &self.local.region, after, PAGE)?;
             plan.offer(&page);
             match page.last().filter(|_| page.len() == PAGE) {
                 Some(last) => after = Some((last.revision, last.digest)),
-                None => return Ok(plan.chosen()),
+                None => return Ok((plan.chosen(), None)),
             }
         }
-        self.cursor = after;
-        Ok(plan.chosen())
+        Ok((plan.chosen(), after))
     }
 
     fn start(&mut self, wanted: Wanted) {
