@@ -36,24 +36,20 @@ pub(crate) struct Parsed(pub(crate) Result<Route, InvalidPath>);
 
 /// The whole API as a service.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().fallback(stack).with_state(app)
+    Router::new().fallback(observe).with_state(app)
 }
 
-/// The stack, from the outside in. One function that calls the next one, and not tower's layers: each of them would
-/// cost every request a clone of all below it and an allocation.
-async fn stack(State(app): State<Arc<App>>, request: Request) -> Response {
-    // Outermost, so that the span, the log line and the metrics know the status that the client gets.
-    observe(app, request).await
-}
-
-/// A span, a log line and metrics for each request.
-async fn observe(app: Arc<App>, mut request: Request) -> Response {
+/// A span, a log line and metrics for each request. Outermost, so that they know the status that the client gets.
+///
+/// From here on each function of the stack calls the one below it. Layers of tower would cost every request a clone of all
+/// below each of them and an allocation.
+async fn observe(State(app): State<Arc<App>>, mut request: Request) -> Response {
     let start = Instant::now();
     let parsed = Route::parse(request.uri().path());
     let route = parsed.as_ref().map_or("_unknown", Route::template);
-    let span = span_of(&request, route);
     let (method, path) = (method_label(request.method()), shortened(request.uri().path()).to_owned());
     let client = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let span = span_of(&request, method, route, &path, client);
     request.extensions_mut().insert(Parsed(parsed));
     // Above all that can refuse: every answer, whatever made it, carries the version and the staleness.
     let response = stamp(&app, request).instrument(span.clone()).await;
@@ -63,16 +59,14 @@ async fn observe(app: Arc<App>, mut request: Request) -> Response {
     response.map(|inner| Body::new(Observed { inner, bytes: 0, path, client, start, sample, _span: span, app }))
 }
 
-fn span_of(request: &Request, route: &'static str) -> Span {
-    let method = method_label(request.method());
-    let client = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+fn span_of(request: &Request, method: &'static str, route: &'static str, path: &str, client: Option<IpAddr>) -> Span {
     let span = tracing::info_span!(
         "request",
         otel.name = field::display(format_args!("{method} {route}")),
         otel.kind = "server",
         http.request.method = method,
         http.route = route,
-        url.path = shortened(request.uri().path()),
+        url.path = path,
         client.address = client.map(field::display),
         http.response.status_code = field::Empty,
     );

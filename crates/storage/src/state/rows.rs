@@ -136,11 +136,7 @@ impl<'a> QuickView<'a> {
     }
 
     fn keep(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
-        let row = || (RowKey { family, key: key.into() }, value.map(Arc::from));
-        let insert = || {
-            let (key, value) = row();
-            self.rows.kept.insert(key, value);
-        };
+        let insert = || self.rows.kept.insert(RowKey { family, key: key.into() }, value.map(Arc::from));
         // A row that cannot be kept now is kept when it is read the next time.
         let _ = self.rows.at_version(self.version, insert);
     }
