@@ -96,6 +96,8 @@ impl Batch {
             }
         }
         if !failures.is_empty() {
+            // At once: a batch may take long.
+            failures.iter().for_each(|failure| eprintln!("seed {seed}: {failure}"));
             self.failed.insert(seed, failures);
         }
         self.virtual_ms += outcome.virtual_ms;

@@ -3,7 +3,7 @@
 //! An object is made as the `fs` store makes it: its file is synced, then it gets its name, then the folder is synced. A
 //! crash before the name leaves nothing that counts; one before the folder is synced may take the name away again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ struct State {
     failed: Option<CancellationToken>,
     /// Events after which an object may be left that nothing names.
     excuses: u64,
+    /// Objects whose node died before their names were told to anybody.
+    untold: BTreeSet<ObjectName>,
     dice: Dice,
 }
 
@@ -61,6 +63,7 @@ impl Disk {
             sync_fails: false,
             failed: None,
             excuses: 0,
+            untold: BTreeSet::new(),
             dice,
         };
         Arc::new(Self { objects: MemoryStore::new(CAPACITY_BYTES), state: Mutex::new(state), judge, trace })
@@ -134,6 +137,16 @@ impl Disk {
     pub(crate) fn excuses(&self) -> u64 {
         let state = self.state.lock();
         state.excuses + state.unsynced.len() as u64
+    }
+
+    /// Notes objects that nothing names although they are whole, since a node has died.
+    pub(crate) fn left_untold(&self, names: impl IntoIterator<Item = ObjectName>) {
+        self.state.lock().untold.extend(names);
+    }
+
+    /// Whether an object was left so.
+    pub(crate) fn is_untold(&self, object: &ObjectName) -> bool {
+        self.state.lock().untold.contains(object)
     }
 
     fn sync_time(&self) -> Duration {

@@ -111,8 +111,8 @@ async fn mend(world: &Arc<World>) {
     }
     world.running().iter().for_each(|node| node.set_store_faults(false));
     world.trace.note("run", "all faults are mended");
-    let paused = std::mem::take(&mut *world.paused.lock());
-    for region in paused {
+    // All of them: of a pause and a resume at once, nobody knows which was the last.
+    for region in world.regions() {
         for _ in 0..RESUME_TRIES {
             let Some(node) = world.running().into_iter().next() else { break };
             if atoll_replication::resume(&*node.metadata, region.clone(), Duration::from_secs(2)).await.is_ok() {

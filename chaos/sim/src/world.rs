@@ -11,6 +11,7 @@ use atoll_metadata::{Command, NodeRole, RegisterNode, read};
 use atoll_types::{Digest, NodeId, ObjectName, RegionId};
 use parking_lot::Mutex;
 
+use crate::checkers::wanted;
 use crate::content::Content;
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -104,6 +105,7 @@ impl World {
         self.count_store_faults(&node);
         let disk = &self.places[index].disk;
         disk.excuse(disk.writers());
+        disk.left_untold(wanted::unnamed(self, &self.places[index].region).await);
         disk.lose_power(index).await;
     }
 
