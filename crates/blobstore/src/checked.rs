@@ -34,8 +34,11 @@ pub type BlockStream = BoxStream<'static, Result<Block, StoreError>>;
 /// often.
 pub struct CheckedReader {
     store: Arc<dyn BlobStore>,
-    cache: Cache<ObjectName, Arc<BlockChecksums>, ByBytes>,
+    cache: Arc<Checksums>,
 }
+
+/// Checksums of objects that are read often.
+type Checksums = Cache<ObjectName, Arc<BlockChecksums>, ByBytes>;
 
 /// What is read: an object, and what it must be.
 #[derive(Clone, Copy)]
@@ -52,7 +55,7 @@ impl CheckedReader {
     /// Reads from a store, with at most `cache_bytes` of checksums kept.
     pub fn new(store: Arc<dyn BlobStore>, cache_bytes: u64) -> Self {
         let items = (cache_bytes / 128).clamp(64, 1 << 20) as usize;
-        Self { store, cache: Cache::with_weighter(items, cache_bytes, ByBytes) }
+        Self { store, cache: Arc::new(Cache::with_weighter(items, cache_bytes, ByBytes)) }
     }
 
     /// The store, unchecked.
@@ -98,8 +101,18 @@ impl CheckedReader {
         self.checked_blocks(wanted, widen(&range, size)).await
     }
 
-    /// A small object, checked by its digest.
+    /// A small object, checked by its digest; what does not match is read once more.
     async fn whole(&self, wanted: Wanted) -> Result<Block, StoreError> {
+        match self.whole_once(wanted).await {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::warn!(object = %wanted.name, %error, "an object is not what it must be; it is read once more");
+                self.whole_once(wanted).await
+            }
+            other => other,
+        }
+    }
+
+    async fn whole_once(&self, wanted: Wanted) -> Result<Block, StoreError> {
         let source = self.store.read(&wanted.name, 0..wanted.size).await?;
         let bytes = Reassembler::new(source).take(wanted.size, &wanted.name).await?;
         let actual = wanted.digest.algorithm().digest(&bytes);
@@ -110,22 +123,32 @@ impl CheckedReader {
     }
 
     async fn checked_blocks(&self, wanted: Wanted, range: Range<u64>) -> Result<BlockStream, StoreError> {
-        let checksums = self.checksums(wanted).await?;
-        let source = self.store.read(&wanted.name, range.clone()).await?;
-        let reading = Reading { wanted, checksums, left: range, source: Reassembler::new(source) };
+        let object = Object { wanted, store: self.store.clone(), cache: self.cache.clone() };
+        let checksums = object.checksums().await?;
+        let source = Reassembler::new(self.store.read(&wanted.name, range.clone()).await?);
+        let reading = Reading { object, checksums, left: range, source };
         let mut blocks = Box::pin(stream::try_unfold(reading, Reading::next));
         let first = blocks.try_next().await?;
         Ok(stream::iter(first.map(Ok)).chain(blocks).boxed())
     }
+}
 
-    /// The checksums of an object: cached, or from the store and cached from now on. A name is never used twice, so
-    /// what is cached cannot become wrong.
-    async fn checksums(&self, wanted: Wanted) -> Result<Arc<BlockChecksums>, StoreError> {
-        if let Some(known) = self.cache.get(&wanted.name) {
-            return counted(known, wanted);
+/// An object whose blocks are checked one by one.
+struct Object {
+    wanted: Wanted,
+    store: Arc<dyn BlobStore>,
+    cache: Arc<Checksums>,
+}
+
+impl Object {
+    /// The checksums: cached, or from the store and cached from now on. A name is never used twice, so that what is
+    /// cached does not grow old.
+    async fn checksums(&self) -> Result<Arc<BlockChecksums>, StoreError> {
+        if let Some(known) = self.cache.get(&self.wanted.name) {
+            return counted(known, self.wanted);
         }
-        let checksums = counted(self.store.checksums(&wanted.name).await?, wanted)?;
-        self.cache.insert(wanted.name, checksums.clone());
+        let checksums = counted(self.store.checksums(&self.wanted.name).await?, self.wanted)?;
+        self.cache.insert(self.wanted.name, checksums.clone());
         Ok(checksums)
     }
 }
@@ -140,7 +163,7 @@ fn counted(checksums: Arc<BlockChecksums>, wanted: Wanted) -> Result<Arc<BlockCh
 
 /// A run of blocks on its way out.
 struct Reading {
-    wanted: Wanted,
+    object: Object,
     checksums: Arc<BlockChecksums>,
     left: Range<u64>,
     source: Reassembler,
@@ -151,15 +174,34 @@ impl Reading {
         if self.left.is_empty() {
             return Ok(None);
         }
-        let offset = self.left.start;
-        let bytes = self.source.take(BLOCK.min(self.left.end - offset), &self.wanted.name).await?;
-        let checksum = block_checksum(&bytes);
-        if self.checksums.0.get((offset / BLOCK) as usize) != Some(&checksum) && !planted!("blocks_unchecked") {
-            let detail = format!("the block at byte {offset} does not match its checksum");
-            return Err(corrupt(&self.wanted.name, detail));
-        }
+        let (offset, length) = (self.left.start, BLOCK.min(self.left.end - self.left.start));
+        let bytes = match self.source.take(length, &self.object.wanted.name).await {
+            Ok(bytes) if self.matches(offset, &bytes) => bytes,
+            Ok(_) | Err(StoreError::Corrupt { .. }) => self.look_again(offset, length).await?,
+            Err(error) => return Err(error),
+        };
         self.left.start += bytes.len() as u64;
-        Ok(Some((Block { offset, bytes, checksum }, self)))
+        Ok(Some((Block { offset, checksum: block_checksum(&bytes), bytes }, self)))
+    }
+
+    fn matches(&self, offset: u64, bytes: &[u8]) -> bool {
+        let expected = self.checksums.0.get((offset / BLOCK) as usize);
+        expected == Some(&block_checksum(bytes)) || planted!("blocks_unchecked")
+    }
+
+    /// Reads a block once more that did not match its checksum, and its checksum, too: what was wrong may have been so on
+    /// its way only, and what is kept of it would be wrong for good. What follows is read anew.
+    async fn look_again(&mut self, offset: u64, length: u64) -> Result<Bytes, StoreError> {
+        let name = self.object.wanted.name;
+        tracing::warn!(object = %name, offset, "a block does not match its checksum; both are read once more");
+        self.object.cache.remove(&name);
+        self.checksums = self.object.checksums().await?;
+        self.source = Reassembler::new(self.object.store.read(&name, offset..self.left.end).await?);
+        let bytes = self.source.take(length, &name).await?;
+        if self.matches(offset, &bytes) {
+            return Ok(bytes);
+        }
+        Err(corrupt(&name, format!("the block at byte {offset} does not match its checksum")))
     }
 }
 

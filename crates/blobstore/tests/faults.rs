@@ -89,6 +89,34 @@ async fn check_read(reader: &CheckedReader, of: &Finished, bytes: &[u8]) {
     }
 }
 
+#[tokio::test]
+async fn what_was_wrong_once_on_its_way_is_read_again() {
+    let faults =
+        [(Operation::Checksums, Fault::FlipBit), (Operation::Read, Fault::FlipBit), (Operation::Read, Fault::Cut)];
+    for (operation, fault) in faults {
+        for size in [101, 3 * BLOCK + 7] {
+            let what = format!("{fault:?} in {operation:?} of {size} bytes");
+            let plan = FaultPlan::new(1).with_at_most(operation, fault, 1.0, 1).unwrap();
+            let (inner, bytes) = (Arc::new(MemoryStore::new(1 << 30)), content(size, 1));
+            let of = put(&*inner, ObjectName::random(1), &bytes).await.unwrap();
+            let store = FaultyStore::new(inner, plan);
+            let reader = CheckedReader::new(Arc::new(store.clone()), 1 << 20);
+            for again in 0..2 {
+                let body = reader.read(&of.object, &of.digest, of.size, 0..of.size).await;
+                let body = body.unwrap_or_else(|error| panic!("{what}, read {again}: {error}"));
+                let got = body.try_collect::<Vec<Bytes>>().await;
+                assert_eq!(
+                    got.unwrap_or_else(|error| panic!("{what}, read {again}: {error}")).concat(),
+                    bytes,
+                    "{what}"
+                );
+            }
+            let small = operation == Operation::Checksums && size == 101;
+            assert!(small || store.unfired().is_empty(), "{what} never struck");
+        }
+    }
+}
+
 /// Without faults, all that was acknowledged is there, right or known to be corrupt (a bit flipped on its way in).
 async fn check_settled(store: &FaultyStore, inner: &MemoryStore, kept: Vec<(Finished, Vec<u8>)>, seed: u64) {
     store.set_active(false);
