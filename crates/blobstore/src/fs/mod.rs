@@ -10,6 +10,7 @@
 //! The folder may be a mount that several nodes share, if it has working locks and renames (NFS from version 4 on).
 
 mod buffers;
+mod cached;
 mod error;
 mod footer;
 mod list;
@@ -33,6 +34,7 @@ use atoll_fault::step_io;
 use atoll_types::{ClusterId, ObjectName, StoreId};
 
 use self::buffers::Buffers;
+use self::cached::FromMemory;
 use self::error::{object_error, store_error};
 use self::pool::Pool;
 use self::temp::TempFolder;
@@ -67,6 +69,7 @@ struct Shared {
     temp: TempFolder,
     pool: Pool,
     buffers: Buffers,
+    memory: FromMemory,
     sync_wait_max: Duration,
     identity: OnceLock<StoreId>,
 }
@@ -79,8 +82,9 @@ impl FsStore {
         let temp = TempFolder::open(root.join("tmp"))
             .map_err(|e| store_error(&format!("taking a lock in {}", root.join("tmp").display()), &e))?;
         let pool = Pool::new(options.io_concurrency, options.io_wait_max);
-        let (buffers, sync_wait_max, identity) = (Buffers::default(), options.sync_wait_max, OnceLock::new());
-        Ok(Self { shared: Arc::new(Shared { root, temp, pool, buffers, sync_wait_max, identity }) })
+        let (buffers, memory) = (Buffers::default(), FromMemory::of(&root));
+        let (sync_wait_max, identity) = (options.sync_wait_max, OnceLock::new());
+        Ok(Self { shared: Arc::new(Shared { root, temp, pool, buffers, memory, sync_wait_max, identity }) })
     }
 
     /// Runs a file operation where it may block, and waits for it no longer than is allowed.

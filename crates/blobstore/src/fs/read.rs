@@ -37,6 +37,9 @@ pub(super) async fn stream(
     name: ObjectName,
     range: Range<u64>,
 ) -> Result<ByteStream, StoreError> {
+    if let Some(bytes) = from_memory(shared, name, &range) {
+        return Ok(stream::once(std::future::ready(Ok(bytes))).boxed());
+    }
     let (first, rest) = split_first(range.clone());
     let opened = shared.clone();
     let (file, bytes) = shared
@@ -49,6 +52,13 @@ pub(super) async fn stream(
         })
         .await?;
     Ok(with_rest(shared, name, file, bytes, rest))
+}
+
+/// A short range, if memory has it and nothing is wrong with it.
+fn from_memory(shared: &Shared, name: ObjectName, range: &Range<u64>) -> Option<Bytes> {
+    let (bytes, length) = shared.memory.read(&shared.path(&name), range)?;
+    let inside = footer::size_of(length).is_some_and(|size| range.end <= size);
+    inside.then(|| Bytes::from(bytes))
 }
 
 /// All bytes of a file that is being written.
