@@ -6,7 +6,7 @@ use std::sync::Arc;
 use atoll_metadata::read::{self, Wanted};
 use atoll_metadata::{KvError, KvRead};
 use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode};
-use atoll_types::Digest;
+use atoll_types::{Digest, Revision};
 use parking_lot::Mutex;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -27,7 +27,7 @@ const PAGES_MAX: usize = 16;
 pub(crate) type FailureList = Arc<Mutex<Failures>>;
 
 /// Where the next look at the queue begins; `None` is its head.
-type Cursor = Option<(atoll_types::Revision, Digest)>;
+type Cursor = Option<(Revision, Digest)>;
 
 /// Works off what the region wants.
 pub(crate) struct Fetcher {
@@ -71,10 +71,12 @@ impl Fetcher {
     /// Works until it is stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            // Taken before the look: what is applied during it must wake the wait after it.
+            let seen = self.metadata.freshness().applied;
             if let Err(error) = self.look() {
                 tracing::error!(%error, "the replication queue cannot be read");
             }
-            stop.run_until_cancelled(self.wait()).await;
+            stop.run_until_cancelled(self.wait(seen)).await;
         }
         self.running.shutdown().await;
     }
@@ -153,14 +155,13 @@ impl Fetcher {
         }
     }
 
-    /// Waits for whatever may change what there is to do.
-    async fn wait(&mut self) {
+    /// Waits for whatever may change what there is to do, after a look at a state no older than `seen`.
+    async fn wait(&mut self, seen: Revision) {
         let now = Instant::now();
         let tick = now + self.options.tick;
         let until = [self.failures.lock().next_due(now), self.lease.until().filter(|at| *at > now)];
         let until = until.into_iter().flatten().min().unwrap_or(tick).min(tick);
-        let applied = self.metadata.freshness().applied;
-        let next = self.metadata.wait_applied(atoll_types::Revision(applied.0 + 1), until);
+        let next = self.metadata.wait_applied(Revision(seen.0 + 1), until);
         tokio::select! {
             Some(done) = self.running.join_next_with_id() => self.finished(done),
             () = self.lease.changed() => {}
