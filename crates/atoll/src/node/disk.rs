@@ -48,9 +48,11 @@ impl Space {
     fn of(folder: &Path) -> io::Result<Self> {
         let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
         let disk = statvfs(there)?;
+        // What is kept for root, or beyond a quota, is no room: shares are those that `df` shows.
+        let used = disk.f_blocks.saturating_sub(disk.f_bfree);
         Ok(Self {
             free: disk.f_bavail.saturating_mul(disk.f_frsize),
-            size: disk.f_blocks.saturating_mul(disk.f_frsize),
+            size: used.saturating_add(disk.f_bavail).saturating_mul(disk.f_frsize),
         })
     }
 
@@ -92,7 +94,7 @@ impl Disk {
         self.free_bytes.load(Ordering::Relaxed)
     }
 
-    /// What it has in all.
+    /// What it has in all, without what only root may use.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.size_bytes.load(Ordering::Relaxed)
     }
