@@ -1,7 +1,7 @@
 //! Planted bugs: each is switched on by name in a build that has them, and must be caught by the checker of its
 //! invariant; without it the same seed must pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -87,31 +87,61 @@ fn parse(text: &str) -> anyhow::Result<Vec<Planted>> {
     Ok(corpus.bugs)
 }
 
-/// Runs each; what was not caught, or whose seed does not pass without it.
+/// Runs each, and then what they ran without any of them; what was not caught, and what does not pass without it.
 pub(crate) fn run(corpus: &[Planted], planted_binary: &Path, request: &Request) -> Vec<String> {
-    corpus
-        .iter()
-        .filter_map(|planted| {
-            try_out(planted, planted_binary, request).err().map(|why| format!("{}: {why:#}", planted.name))
-        })
-        .collect()
+    let mut failed = Vec::new();
+    for (at, planted) in corpus.iter().enumerate() {
+        println!("== planted {} of {}: {}", at + 1, corpus.len(), planted.name);
+        if let Err(why) = try_out(planted, planted_binary, request) {
+            println!("{}: {why:#}", planted.name);
+            failed.push(format!("{}: {why:#}", planted.name));
+        }
+    }
+    for plain in without(corpus) {
+        println!("== without a bug: {}", plain.run);
+        if let Err(why) = try_without(plain, request) {
+            failed.push(format!("{} without a bug: {why:#}", plain.run));
+        }
+    }
+    failed
 }
 
 fn try_out(planted: &Planted, planted_binary: &Path, request: &Request) -> anyhow::Result<()> {
-    println!("== planted: {}", planted.name);
     let Some(run) = runs::find(&planted.run) else {
         println!("left to the simulation");
         return Ok(());
     };
-    let (rounds, seed, failpoint) = (planted.rounds, planted.seed, planted.failpoint.clone());
-    let request = Request { rounds, seed, failpoint, ..request.clone() };
-    let verdict = runs::run(run, &with_bug(&request, planted, planted_binary))?;
+    let verdict = runs::run(run, &with_bug(&planted.request(request), planted, planted_binary))?;
     if !caught(&verdict, &planted.invariant) {
         bail!("not caught by {}: {verdict:?}", planted.invariant);
     }
-    match runs::run(run, &request)? {
-        Verdict::Violated(violations) => bail!("without it the seed fails, too: {violations:?}"),
+    Ok(())
+}
+
+/// What bugs have in common is run once, for as many rounds as the slowest of them has: a seed's first rounds are the
+/// same however many follow.
+fn without(corpus: &[Planted]) -> Vec<&Planted> {
+    let mut longest: BTreeMap<_, &Planted> = BTreeMap::new();
+    for planted in corpus {
+        let plain = longest.entry((&planted.run, planted.seed, &planted.failpoint)).or_insert(planted);
+        if planted.rounds > plain.rounds {
+            *plain = planted;
+        }
+    }
+    longest.into_values().collect()
+}
+
+fn try_without(planted: &Planted, request: &Request) -> anyhow::Result<()> {
+    let Some(run) = runs::find(&planted.run) else { return Ok(()) };
+    match runs::run(run, &planted.request(request))? {
+        Verdict::Violated(violations) => bail!("violated: {violations:?}"),
         _ => Ok(()),
+    }
+}
+
+impl Planted {
+    fn request(&self, request: &Request) -> Request {
+        Request { rounds: self.rounds, seed: self.seed, failpoint: self.failpoint.clone(), ..request.clone() }
     }
 }
 
@@ -154,6 +184,14 @@ mod tests {
         assert!(corpus(checkout.path()).is_err());
         std::fs::write(at("crates/a/src/a.rs"), "if planted!(\"x\") {}").unwrap();
         assert_eq!(corpus(checkout.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_bugs_have_in_common_is_run_once_without_them() {
+        let bug = |run: &str, rounds: u32| parse(&format!("{}rounds = {rounds}\n", LINE.replace("kill", run))).unwrap();
+        let corpus: Vec<_> = [bug("kill", 2), bug("power", 1), bug("kill", 5), bug("kill", 3)].concat();
+        let plain: Vec<_> = without(&corpus).iter().map(|p| (p.run.as_str(), p.rounds)).collect();
+        assert_eq!(plain, [("kill", 5), ("power", 1)]);
     }
 
     #[test]
