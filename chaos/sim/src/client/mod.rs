@@ -135,7 +135,12 @@ impl Client {
                     return self.count(what, Written::Failed(Box::new(error)));
                 }
                 Some(Err(error)) if is_certain(&error) => {}
-                Some(Err(_)) | None => unknown = true,
+                Some(Err(_)) | None => {
+                    unknown = true;
+                    // An upload whose link is not known leaves its object where it is, and so does the one after it where
+                    // that is answered with what the first one came to.
+                    self.world.places.iter().for_each(|place| place.disk.excuse(1));
+                }
             }
             if !named {
                 break;
@@ -157,10 +162,6 @@ impl Client {
             Written::Unknown => 2,
         };
         self.world.judge.operation(what, outcome);
-        if outcome == 2 {
-            // An upload whose link is not known leaves its object where it is.
-            self.world.places.iter().for_each(|place| place.disk.excuse(1));
-        }
         written
     }
 
