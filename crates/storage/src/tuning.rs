@@ -1,10 +1,11 @@
 //! How much memory and how many files RocksDB may use, and how each family is laid out.
 
+use std::ffi::c_int;
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, InfoLogger, LogLevel,
-    Options, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    InfoLogger, LogLevel, LruCacheOptions, Options, WriteBufferManager,
 };
 
 use crate::error::{Result, StorageError};
@@ -16,6 +17,10 @@ const FAMILY_BUFFER_BYTES: usize = 8 << 20;
 /// Write-ahead log of one database in bytes, beyond which families that are seldom written are flushed.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
+/// A part of an index or a filter.
+const METADATA_BLOCK_BYTES: usize = 8 << 10;
+/// 16 shards.
+const CACHE_SHARD_BITS: c_int = 4;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 
 /// The block cache and the write buffers that a node's two databases share. Cheap to clone.
@@ -37,7 +42,7 @@ impl Resources {
     /// Resources of given sizes in bytes.
     pub fn new(cache_bytes: usize, buffer_bytes: usize) -> Self {
         Self {
-            cache: Cache::new_lru_cache(cache_bytes),
+            cache: cache(cache_bytes),
             // Without stalls: a stall that waits for the other database's flush can stand still for long. Over the
             // budget RocksDB flushes early, which is bound enough.
             buffers: WriteBufferManager::new_write_buffer_manager(buffer_bytes, false),
@@ -134,6 +139,14 @@ fn logger() -> InfoLogger {
     })
 }
 
+/// A cache whose shards hold many of the largest blocks: left to itself, RocksDB makes 64 shards of it, whatever its size.
+fn cache(bytes: usize) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits(CACHE_SHARD_BITS);
+    Cache::new_lru_cache_opts(&options)
+}
+
 fn family(resources: &Resources) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&resources.cache);
@@ -144,6 +157,12 @@ fn family(resources: &Resources) -> Options {
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In parts of some KiB: whole, those of a large file would not fit into a shard of the cache, and be read anew for
+    // each look at a key.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    blocks.set_pin_top_level_index_and_filter(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);

@@ -60,7 +60,8 @@ impl LeaseKeeper {
         loop {
             let pause = match self.metadata.freshness().mode {
                 Mode::ReadWrite => self.ask().await,
-                Mode::ReadOnly => self.ttl / 10,
+                // Nothing is asked then; it is only looked whether that is over.
+                Mode::ReadOnly => WAIT_MIN,
             };
             let asked_again = tokio::time::sleep(pause.max(WAIT_MIN));
             if stop.run_until_cancelled(asked_again).await.is_none() {
