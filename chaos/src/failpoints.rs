@@ -104,6 +104,8 @@ impl Failpoints {
         scene.cluster.wait_ready()?;
         scene.last(500, 1_500);
         self.deaths += scene.cluster.revive()?;
+        // Whoever did not come by so far must not do so while the round is judged.
+        scene.cluster.disarm()?;
         scene.cluster.wait_ready()?;
         self.conclude(scene);
         scene.fired.push(Fired { fault: Fault::Failpoint, start, end: scene.world.recorder.now() });

@@ -65,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) recorder: Option<Arc<Recorder>>,
     processes: Vec<Option<Process>>,
     pids: Arc<Mutex<Pids>>,
+    /// Nodes that were started with variables of their own.
+    armed: [bool; NODES],
     disks: Vec<disk::Disk>,
     _folder: tempfile::TempDir,
 }
@@ -113,6 +115,17 @@ impl Cluster {
         Ok(revived)
     }
 
+    /// Starts the nodes anew that run with variables of their own, without them.
+    pub(crate) fn disarm(&mut self) -> anyhow::Result<()> {
+        for node in 0..NODES {
+            if self.armed[node] {
+                self.kill(node)?;
+                self.start_node(node, &[])?;
+            }
+        }
+        Ok(())
+    }
+
     fn prepare(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("atoll-chaos-").tempdir().context("no temporary folder")?;
         let links = Links::new(NODES)?;
@@ -136,7 +149,8 @@ impl Cluster {
         }
         let processes = (0..NODES).map(|_| None).collect();
         let desk = Arc::new(Desk { binary: options.binary.clone(), nodes });
-        Ok(Self { desk, links, options, recorder: None, processes, pids, disks, _folder: folder })
+        let armed = [false; NODES];
+        Ok(Self { desk, links, options, recorder: None, processes, pids, armed, disks, _folder: folder })
     }
 
     /// Starts a node that does not run, with more variables for this start alone.
@@ -155,6 +169,7 @@ impl Cluster {
         let process = Process::start(&self.options.binary, spec, &all)?;
         self.pids.lock()[node] = Some(process.pid());
         self.processes[node] = Some(process);
+        self.armed[node] = !environment.is_empty();
         if let Some(recorder) = &self.recorder {
             let at = recorder.now();
             recorder.add(|h| h.starts.push(Started { node, at }));
