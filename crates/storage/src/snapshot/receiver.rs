@@ -122,18 +122,34 @@ impl SnapshotReceiver {
         if !bad.is_empty() {
             return Err(StorageError::SnapshotIncomplete(bad));
         }
-        step_io!("snapshot.arrive", StorageError::io("sync", &self.folder), self.mark_arrived())?;
+        step_io!("snapshot.arrive", StorageError::io("sync", &self.folder), self.mark_arrived())
+            .map_err(|e| self.begin_anew(e))?;
         let inside = Db::open_read_only(&self.database(), &self.resources)?.position()?;
         if inside != self.manifest.position()? {
             durable::remove_dir(&self.folder)?;
             return Err(invalid("its database is not at the revision that its manifest names".to_owned()));
         }
         let place = self.store.path.join(&self.manifest.id);
+        if place.exists() {
+            // What an earlier transfer could not open once it was there: nobody knows of it, or it would be complete.
+            durable::remove_dir(&place)?;
+        }
         step_io!("snapshot.receive", StorageError::io("rename", &self.folder), durable::rename(&self.folder, &place))?;
         let checkpoint = Arc::new(Checkpoint::open(place)?);
         self.complete = Some(checkpoint.clone());
         self.store.hold(&checkpoint);
         Ok(checkpoint)
+    }
+
+    /// After a sync that failed: the bytes may be right in memory and not on the disk, and the next sync would not say so.
+    /// None of them counts.
+    fn begin_anew(&mut self, error: StorageError) -> StorageError {
+        let emptied = durable::remove_dir(&self.folder).and_then(|()| self.prepare_folder());
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "a snapshot whose sync failed cannot be removed");
+        }
+        self.progress = self.measure();
+        error
     }
 
     /// Its bytes are all here and verified: says so beside them, and syncs the folders.
@@ -154,7 +170,8 @@ impl SnapshotReceiver {
             }
             let is_whole = self.progress[index].received == file.size;
             if is_whole && (planted!("snapshot_unchecked") || describe(&path, &file.name)? == file) {
-                step_io!("snapshot.verify", StorageError::io("sync", &path), durable::sync_file(&path))?;
+                step_io!("snapshot.verify", StorageError::io("sync", &path), durable::sync_file(&path))
+                    .map_err(|e| self.begin_anew(e))?;
                 continue;
             }
             // What is whole in length and wrong in content starts anew; what is only short goes on.

@@ -222,6 +222,17 @@ fn a_snapshot_is_installed_although_another_one_begins_to_arrive() {
 }
 
 #[test]
+fn a_snapshot_that_could_not_be_opened_once_it_was_there_can_be_received_again() {
+    let (dir, other_dir) = dirs();
+    let made = filled(&dir).create_checkpoint().expect("a snapshot");
+    let other = state(&folder(other_dir.path()));
+    let left = folder_of_snapshots(&other_dir).join(&made.manifest().id);
+    std::fs::create_dir_all(&left).and_then(|()| std::fs::write(left.join("torn"), b"?")).expect("written");
+    other.install(&transfer(&made, &other)).expect("installed");
+    assert_eq!(other.state_hash(), (50, made.state_hash()));
+}
+
+#[test]
 fn a_newer_snapshot_replaces_one_that_was_arriving() {
     let (dir, other_dir) = dirs();
     let (store, other) = (filled(&dir), state(&folder(other_dir.path())));
