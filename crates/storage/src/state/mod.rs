@@ -127,7 +127,14 @@ impl StateStore {
     pub fn read_quickly(&self, reader: &mut dyn FnMut(&dyn KvRead)) -> Result<()> {
         match QuickView::with(&self.rows, || self.current.load_full(), |view| reader(view)) {
             Some(()) => Ok(()),
-            None => self.read(|view| reader(view)),
+            None => {
+                let settled = self.rows.settled();
+                let db = self.current.load_full();
+                let view = StateView::new(&db)?;
+                drop(settled);
+                reader(&view);
+                Ok(())
+            }
         }
     }
 

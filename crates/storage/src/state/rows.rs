@@ -5,7 +5,8 @@
 //! began. A kept row counts only if the version is still that one after the row was found; what is not kept is read
 //! from a view of RocksDB that was made while the version was provably that one. Where neither can be had since the
 //! state has moved on, the view is torn, and what was read through it is read again, all of it, from a view of
-//! RocksDB. Nobody waits: neither readers for the writer nor the writer for more than a row that is being kept.
+//! RocksDB. That one waits until a change that is on its way counts here too, or a reader would see what the next one
+//! does not see yet. The writer waits for no more than a row that is being kept.
 
 use std::cell::{Cell, OnceCell};
 use std::hash::{Hash, Hasher};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use atoll_metadata::{Family, KvError, KvRead};
-use parking_lot::{RwLock, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
@@ -53,6 +54,11 @@ impl Rows {
     /// Begins a change: before it can be seen in RocksDB.
     pub(super) fn change(&self) -> Change<'_> {
         Change { rows: self, told: false, _changing: self.changing.write() }
+    }
+
+    /// Waits until no change is on its way, and lets none begin: what RocksDB has then is what the version says.
+    pub(super) fn settled(&self) -> RwLockReadGuard<'_, ()> {
+        self.changing.read()
     }
 
     fn version(&self) -> u64 {
