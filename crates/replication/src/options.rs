@@ -159,7 +159,7 @@ impl Default for FetcherOptions {
             large_bytes: 32 << 20,
             lease_ttl: Duration::from_secs(10),
             tick: Duration::from_secs(1),
-            backoff_min: Duration::from_millis(200),
+            backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(30),
             batch_max: 64,
             batch_wait: Duration::from_millis(5),

@@ -142,6 +142,9 @@ async fn record_batch(local: LocalNode, metadata: Arc<dyn MetadataGroup>, batch:
 async fn record_until_known(metadata: &dyn MetadataGroup, command: Command) -> Result<Vec<CopyOutcome>, RecordError> {
     let (request, mut unknown) = (SystemRequest::new(metadata, command), None);
     for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            sleep(pause_after(attempt - 1)).await;
+        }
         match request.propose(metadata, unknown.is_some(), COMMAND_WAIT).await {
             // An earlier attempt may have been applied, so long ago that its outcome is not kept any more.
             Ok(Applied { outcome: Outcome::Rejected(why @ Rejection::Expired), .. }) if unknown.is_some() => {
@@ -152,7 +155,6 @@ async fn record_until_known(metadata: &dyn MetadataGroup, command: Command) -> R
             Err(ProposeError::NotProposed(_)) => {}
             Err(ProposeError::Unknown(why)) => unknown = Some(why),
         }
-        sleep(pause_after(attempt)).await;
     }
     Err(RecordError::Unknown(unknown.unwrap_or_default()))
 }

@@ -9,7 +9,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 /// Most blobs that are remembered as failing. One that is forgotten is tried again sooner: that costs a request.
-const FAILING_MAX: usize = 4_096;
+const FAILING_MAX: usize = 16_384;
 
 /// A blob that could not be fetched so far.
 #[derive(Clone, Debug)]
@@ -39,6 +39,11 @@ impl Failures {
     /// Whether a blob may be tried now.
     pub(crate) fn is_due(&self, digest: &Digest, now: Instant) -> bool {
         self.failing.get(digest).is_none_or(|f| f.retry_at <= now)
+    }
+
+    /// Whether a blob has failed, and was not fetched since.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        self.failing.contains_key(digest)
     }
 
     /// Notes a failure; the next try is after twice the last wait, more or less.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_fault::step;
-use atoll_metadata::{Command, Done, Outcome};
-use atoll_registry::{MetadataGroup, Mode, ProposeError};
+use atoll_metadata::{Command, Done, Outcome, read};
+use atoll_registry::{MetadataGroup, MetadataGroupExt, Mode, ProposeError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,9 @@ impl LeaseKeeper {
     pub(crate) async fn run(self, stop: CancellationToken) {
         loop {
             let pause = match self.metadata.freshness().mode {
-                Mode::ReadWrite => self.ask().await,
+                Mode::ReadWrite if self.is_registered() => self.ask().await,
+                // Its first start: a lease would be refused.
+                Mode::ReadWrite => WAIT_MIN,
                 // Nothing is asked then; it is only looked whether that is over.
                 Mode::ReadOnly => WAIT_MIN,
             };
@@ -69,6 +71,11 @@ impl LeaseKeeper {
                 return;
             }
         }
+    }
+
+    /// Whether the region is known, as far as this node has come. What cannot be read is asked for all the same.
+    fn is_registered(&self) -> bool {
+        self.metadata.read(|kv| read::region(kv, &self.local.region)).map_or(true, |region| region.is_some())
     }
 
     /// Asks once; when to ask again.

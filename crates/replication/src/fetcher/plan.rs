@@ -53,11 +53,19 @@ impl<'a> Plan<'a> {
         self.chosen
     }
 
+    /// Whether a blob that has failed may have a slot. Half of them are for others: what nobody can send, all that a lost
+    /// region alone had, must not keep waiting what somebody can.
+    fn may_be_tried_again(&self) -> bool {
+        let again = self.taken.keys().filter(|digest| self.failures.has(digest)).count();
+        again < (self.options.concurrency / 2).max(1)
+    }
+
     fn fits(&self, wanted: &Wanted) -> bool {
         let is_large = |size: u64| size >= self.options.large_bytes;
         let large = self.taken.values().filter(|size| is_large(**size)).count();
         !self.taken.contains_key(&wanted.digest)
             && self.failures.is_due(&wanted.digest, self.now)
+            && (!self.failures.has(&wanted.digest) || self.may_be_tried_again())
             && (!is_large(wanted.size) || large < self.options.large_max)
     }
 }
@@ -70,6 +78,21 @@ mod tests {
 
     fn wanted(i: u64, size: u64) -> Wanted {
         Wanted { revision: Revision(i), digest: Digest::sha256(&i.to_le_bytes()), size, since_ms: i }
+    }
+
+    #[test]
+    fn what_failed_leaves_half_of_the_slots_to_the_rest() {
+        let (options, now) = (FetcherOptions::default(), Instant::now());
+        let queue: Vec<_> = (0..500).map(|i| wanted(i, 1)).collect();
+        let mut failures = Failures::new(options.backoff_min, options.backoff_max);
+        for wanted in &queue[..400] {
+            failures.failed(wanted.digest, "no".into(), now);
+        }
+        let mut plan = Plan::new(&options, &failures, &HashMap::new(), now + options.backoff_max);
+        queue.chunks(64).for_each(|page| plan.offer(page));
+        let chosen = plan.chosen();
+        let again = chosen.iter().filter(|w| failures.has(&w.digest)).count();
+        assert_eq!((again, chosen.len()), (options.concurrency / 2, options.concurrency));
     }
 
     proptest! {
