@@ -239,6 +239,10 @@ impl FetchPool {
         let mut transfer = Transfer::new(sources, fetch.digest, fetch.size, bytes, patience, purpose);
         while let Some((block, from)) = transfer.next().await? {
             transfer.be_patient(Patience::MIDDLE);
+            // Whoever reads goes on without the spool, at the same byte.
+            if !self.may_spool(fetch.size) {
+                return Err(FetchError::Spool("the disk is nearly full".into()));
+            }
             fetch.store(block, from).await?;
         }
         fetch.took(blocks.len(), start.elapsed());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::ByteStream;
+use atoll_registry::NoRoom;
 use atoll_replication::FetcherOptions;
 use atoll_types::Digest;
 use bytes::Bytes;
@@ -64,6 +65,23 @@ async fn clients_that_take_nothing_do_not_hold_up_other_pulls_from_the_same_node
         let (got, ended_well) = whole(client).await;
         assert!(ended_well && got == bytes, "{} bytes for a client that was slow", got.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fills_up_in_the_midst_of_a_pull_ends_the_spool_and_not_the_pull() {
+    let size = 24 * MIB;
+    let setup = Setup { read_ahead_bytes: MIB, bytes_per_ms: 20_000, ..Setup::default() };
+    let (_group, nodes, bytes, digest) = in_one_region(&setup, 56, size).await;
+    let (first, rest) = stalled(&nodes[2], &digest, size).await;
+    let folder = std::path::PathBuf::from("/data");
+    setup.room.set(Some(NoRoom { folder, free_bytes: 1, needed_bytes: 2 }));
+    let (rest, ended_well) = read_all(rest).await;
+    let got = [&first[..], &rest].concat();
+    assert!(!ended_well && got.len() < bytes.len() && bytes.starts_with(&got), "{} bytes were spooled", got.len());
+    eventually("the spool is given up", || nodes[2].replication.in_flight() == 0).await;
+    let left = nodes[2].replication.read_through().read(&digest, got.len() as u64..size).await.unwrap();
+    let (left, ended_well) = read_all(left).await;
+    assert!(ended_well && [got, left].concat() == bytes, "the rest comes without a spool");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

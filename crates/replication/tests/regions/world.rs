@@ -8,7 +8,7 @@ use atoll_blobstore::{BlobStore, CheckedReader, FsOptions, FsStore, VerifyingWri
 use atoll_metadata::read::{self, Lag};
 use atoll_metadata::{BlobSource, Command, NodeRole, RegisterNode};
 use atoll_proto::replication::ClusterIdentity;
-use atoll_registry::{MetadataGroup, MetadataGroupExt};
+use atoll_registry::{MetadataGroup, MetadataGroupExt, Room};
 use atoll_replication::{BlobServer, FetcherOptions, LocalNode, Parts, PeerOptions, ReadThroughOptions, Replication};
 use atoll_telemetry::Metrics;
 use atoll_types::{Algorithm, Digest, NodeId, ObjectName, RegionId, StoreId};
@@ -60,6 +60,7 @@ pub(crate) struct Setup {
     pub(crate) blobs_max: usize,
     pub(crate) streams_max: usize,
     pub(crate) park_after: Duration,
+    pub(crate) room: Room,
 }
 
 impl Default for Setup {
@@ -81,6 +82,7 @@ impl Default for Setup {
             blobs_max: 256,
             streams_max: 32,
             park_after: Duration::from_secs(10),
+            room: Room::default(),
         }
     }
 }
@@ -159,6 +161,7 @@ impl Node {
         read_through.blobs_max = setup.blobs_max;
         read_through.streams_max = setup.streams_max;
         read_through.park_after = setup.park_after;
+        read_through.room = setup.room.clone();
         let parts = Parts {
             local: local.clone(),
             metadata: view.clone(),
