@@ -7,12 +7,15 @@ use atoll_fault::{planted, step};
 use atoll_registry::{Freshness, Mode, Registry, RegistryError};
 use atoll_telemetry::Metrics;
 use atoll_types::RepositoryName;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::ApiError;
 use crate::forward::Forwarder;
 use crate::{Health, HttpConfig, PeerDirectory};
+
+/// A request's place among those that are served at once.
+pub(crate) type Place = OwnedSemaphorePermit;
 
 /// What all handlers share.
 pub struct App {

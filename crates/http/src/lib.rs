@@ -22,6 +22,7 @@ mod server;
 mod sniff;
 mod stack;
 mod stall;
+mod streams;
 
 pub use app::App;
 pub use config::{HttpConfig, RequestLimits};

@@ -10,7 +10,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,9 +22,11 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::activity::{Activity, BusyBody};
+use crate::attended::while_taken;
 use crate::head::HeadGuard;
 use crate::sniff::{Protocol, sniff};
 use crate::stall::StallGuard;
+use crate::streams::Streams;
 
 /// The client's address, an extension of every request.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +159,9 @@ impl Server {
         let (protocol, io) = sniffed.map_err(|_| "no request came")?.map_err(|e| e.to_string())?;
         let io = StallGuard::new(io, self.limits.write_stall);
         match protocol {
-            Protocol::Http1 => self.http1(io, peer).await,
+            Protocol::Http1 => {
+                while_taken(self.http1(io, peer)).await.ok_or("the client took nothing of an answer for too long")?
+            }
             Protocol::Http2 => self.http2(io, peer).await,
         }
         .map_err(|e| e.to_string())
@@ -186,7 +190,7 @@ impl Server {
         peer: SocketAddr,
     ) -> hyper::Result<()> {
         let activity = Activity::new();
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let connection = hyper::server::conn::http2::Builder::new(Streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams_max)
             .max_header_list_size(self.limits.header_bytes_max)

@@ -21,6 +21,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field};
 
+use crate::app::Place;
 use crate::attended::Attended;
 use crate::handlers::dispatch;
 use crate::headers::{ATOLL_STALENESS_MS, DOCKER_API_VERSION};
@@ -52,11 +53,14 @@ async fn observe(State(app): State<Arc<App>>, mut request: Request) -> Response 
     let span = span_of(&request, method, route, &path, client);
     request.extensions_mut().insert(Parsed(parsed));
     // Above all that can refuse: every answer, whatever made it, carries the version and the staleness.
-    let response = stamp(&app, request).instrument(span.clone()).await;
+    let (response, place) = stamp(&app, request).instrument(span.clone()).await;
     let sample = RequestSample { method, route, status: response.status().as_u16(), duration: start.elapsed() };
     span.record("http.response.status_code", sample.status);
     app.metrics.record_request(sample);
-    response.map(|inner| Body::new(Observed { inner, bytes: 0, path, client, start, sample, _span: span, app }))
+    response.map(|body| {
+        let inner = Attended::new(body, app.config.limits.body_idle);
+        Body::new(Observed { inner, bytes: 0, path, client, start, sample, _place: place, _span: span, app })
+    })
 }
 
 fn span_of(request: &Request, method: &'static str, route: &'static str, path: &str, client: Option<IpAddr>) -> Span {
@@ -95,19 +99,19 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// What every answer says of the node that gives it.
-async fn stamp(app: &Arc<App>, request: Request) -> Response {
+/// What every answer says of the node that gives it. With it comes the place of the request.
+async fn stamp(app: &Arc<App>, request: Request) -> (Response, Option<Place>) {
     let head = request.method() == Method::HEAD;
     // Below what observes and stamps, which then see a panic as the 500 that it becomes.
     let answered = AssertUnwindSafe(admit(app, request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|panic| panicked(&*panic));
+    let (mut response, place) = answered.unwrap_or_else(|panic| (panicked(&*panic), None));
     let (freshness, headers) = (app.freshness(), response.headers_mut());
     headers.insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(ATOLL_STALENESS_MS, staleness(&freshness));
     if let Some(warning) = warning(app.config.region.as_str(), &freshness) {
         headers.insert(header::WARNING, warning);
     }
-    if head { without_body(response) } else { response }
+    (if head { without_body(response) } else { response }, place)
 }
 
 /// The answer to a HEAD: the headers of the GET, its length included, and nothing else.
@@ -150,28 +154,26 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
 
 /// Bounds the requests that are served at once: what is refused here costs nothing more, and is still counted and
 /// stamped. Health is always told: it is asked for just when a node is busy.
-async fn admit(app: &Arc<App>, request: Request) -> Response {
+async fn admit(app: &Arc<App>, request: Request) -> (Response, Option<Place>) {
     if matches!(request.extensions().get(), Some(Parsed(Ok(Route::Live | Route::Ready)))) {
-        return dispatch(app.clone(), request).await;
+        return (dispatch(app.clone(), request).await, None);
     }
     match app.requests.clone().try_acquire_owned() {
-        Ok(place) => {
-            let patience = app.config.limits.body_idle;
-            let response = dispatch(app.clone(), request).await;
-            response.map(|body| Body::new(Attended::new(body, place, patience, &app.tasks)))
-        }
-        Err(_) => ApiError::Overloaded.into_response(),
+        Ok(place) => (dispatch(app.clone(), request).await, Some(place)),
+        Err(_) => (ApiError::Overloaded.into_response(), None),
     }
 }
 
 /// A body that counts what was sent, and writes the request's log line when it is done or given up.
 struct Observed {
-    inner: Body,
+    inner: Attended,
     bytes: u64,
     path: String,
     client: Option<IpAddr>,
     start: Instant,
     sample: RequestSample,
+    /// Taken until the body was sent or given up.
+    _place: Option<Place>,
     /// It ends with the body.
     _span: Span,
     app: Arc<App>,

@@ -4,14 +4,22 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_http::{RequestLimits, ServerLimits, router, serve};
 use atoll_registry::Registry;
+use axum::body::Body;
 use common::{DEADLINE, Node, Peers, app, config, listen, registry, serve_limited};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -146,10 +154,65 @@ async fn a_client_that_takes_a_few_bytes_at_a_time_gives_its_place_back() {
             timer.tick().await;
         }
     });
+    is_free(&node).await;
+    taking.abort();
+    node.stop().await;
+}
+
+/// An HTTP/2 connection that answers pings and takes no more than `window` bytes of each body.
+async fn narrow(address: SocketAddr, window: u32) -> (SendRequest<Body>, JoinHandle<()>) {
+    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let handshake = http2::Builder::new(TokioExecutor::new()).initial_stream_window_size(window).handshake(io);
+    let (client, connection) = handshake.await.unwrap();
+    let connection = async move {
+        let _ = connection.await;
+    };
+    (client, tokio::spawn(connection))
+}
+
+async fn ask(client: &mut SendRequest<Body>, method: Method, path: &str) -> Response<Incoming> {
+    client.ready().await.unwrap();
+    let request = Request::builder().method(method).uri(format!("http://node{path}")).body(Body::empty()).unwrap();
+    timeout(DEADLINE, client.send_request(request)).await.expect("an answer").unwrap()
+}
+
+async fn is_free(node: &Node) {
     let until = Instant::now() + DEADLINE;
     while node.get("/v2/").await.status != 200 {
         assert!(Instant::now() < until, "its place is not free");
     }
-    taking.abort();
+}
+
+#[tokio::test]
+async fn streams_whose_windows_stay_shut_are_reset_alone() {
+    let limits = RequestLimits { body_idle: SHORT, requests_max: 4, ..RequestLimits::default() };
+    let (node, _) = node(limits, patient()).await;
+    let (mut client, connection) = narrow(node.address, 0).await;
+    let mut answers = Vec::new();
+    // Small ones and failures, too, hold something: the connection is not idle while one waits.
+    for path in ["/v2/", "/v2/", "/v2/", "/v2/r/manifests/none", "/livez", "/v2/"] {
+        answers.push(ask(&mut client, Method::GET, path).await);
+    }
+    for answer in answers {
+        assert!(timeout(DEADLINE, answer.into_body().collect()).await.expect("its stream is reset").is_err());
+    }
+    is_free(&node).await;
+    assert_eq!(ask(&mut client, Method::HEAD, "/v2/").await.status(), StatusCode::OK, "the connection goes on");
+    drop(client);
+    connection.await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_of_streams_that_were_given_up_is_idle() {
+    let limits = RequestLimits { body_idle: SHORT, requests_max: 1, ..RequestLimits::default() };
+    let (node, _) = node(limits, ServerLimits { idle: SHORT, ..patient() }).await;
+    let blob = node.push_blob("r", &vec![7; 1 << 20]).await;
+    let (mut client, connection) = narrow(node.address, 1).await;
+    let answer = ask(&mut client, Method::GET, &format!("/v2/r/blobs/{blob}")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    is_free(&node).await;
+    timeout(Duration::from_secs(15), connection).await.expect("it is idle").unwrap();
+    drop((answer, client));
     node.stop().await;
 }
