@@ -14,8 +14,9 @@ use crate::ApiError;
 use crate::forward::Forwarder;
 use crate::{Health, HttpConfig, PeerDirectory};
 
-/// A request's place among those that are served at once.
-pub(crate) type Place = OwnedSemaphorePermit;
+/// A request's place among those that are served at once: free when its answer was sent and its writes have ended,
+/// whichever is later.
+pub(crate) type Place = Arc<OwnedSemaphorePermit>;
 
 /// What all handlers share.
 pub struct App {
@@ -75,12 +76,16 @@ impl App {
         self.authorizer.access(identity, repository).map_err(|denied| RegistryError::from(denied).into())
     }
 
-    /// Runs a write to its end even if its client leaves: half of a write must not be dropped.
-    pub(crate) async fn to_its_end<T, F>(&self, write: F) -> Result<T, ApiError>
+    /// Runs a write to its end even if its client leaves: half of a write must not be dropped. It keeps its place.
+    pub(crate) async fn to_its_end<T, F>(&self, place: Option<Place>, write: F) -> Result<T, ApiError>
     where
         F: Future<Output = Result<T, RegistryError>> + Send + 'static,
         T: Send + 'static,
     {
+        let write = async move {
+            let _place = place;
+            write.await
+        };
         let write = tracing::Instrument::instrument(write, tracing::Span::current());
         match step!("request.write", self.tasks.spawn(write).await) {
             Ok(result) => Ok(result?),

@@ -154,12 +154,16 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
 
 /// Bounds the requests that are served at once: what is refused here costs nothing more, and is still counted and
 /// stamped. Health is always told: it is asked for just when a node is busy.
-async fn admit(app: &Arc<App>, request: Request) -> (Response, Option<Place>) {
+async fn admit(app: &Arc<App>, mut request: Request) -> (Response, Option<Place>) {
     if matches!(request.extensions().get(), Some(Parsed(Ok(Route::Live | Route::Ready)))) {
         return (dispatch(app.clone(), request).await, None);
     }
     match app.requests.clone().try_acquire_owned() {
-        Ok(place) => (dispatch(app.clone(), request).await, Some(place)),
+        Ok(place) => {
+            let place = Place::new(place);
+            request.extensions_mut().insert(place.clone());
+            (dispatch(app.clone(), request).await, Some(place))
+        }
         Err(_) => (ApiError::Overloaded.into_response(), None),
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use atoll_http::{RequestLimits, ServerLimits, router, serve};
 use atoll_registry::Registry;
+use atoll_types::Digest;
 use axum::body::Body;
-use common::{DEADLINE, Node, Peers, app, config, listen, registry, serve_limited};
+use common::{DEADLINE, Node, Peers, Region, app, config, listen, registry, serve_limited};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -214,5 +215,26 @@ async fn a_connection_of_streams_that_were_given_up_is_idle() {
     is_free(&node).await;
     timeout(Duration::from_secs(15), connection).await.expect("it is idle").unwrap();
     drop((answer, client));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_keeps_its_place_when_its_client_leaves() {
+    let mut config = config(1);
+    config.limits.requests_max = 1;
+    let (registry, group) = Region::new().node(1);
+    // With one connection at a time, the next one is served when the server has noticed that the last one is gone.
+    let server = ServerLimits { connections_max: 1, ..patient() };
+    let node = serve_limited(listen().await, config, registry, Peers::default(), server);
+    group.hold(true);
+    let mut leaving = TcpStream::connect(node.address).await.unwrap();
+    let path = format!("/v2/r/blobs/uploads/?digest={}", Digest::sha256(b"blob"));
+    let put = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nblob");
+    leaving.write_all(put.as_bytes()).await.unwrap();
+    timeout(DEADLINE, group.held(1)).await.expect("the write is under way");
+    drop(leaving);
+    assert_eq!(node.get("/v2/").await.status, StatusCode::TOO_MANY_REQUESTS, "the write has its place");
+    group.hold(false);
+    is_free(&node).await;
     node.stop().await;
 }

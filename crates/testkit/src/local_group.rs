@@ -71,6 +71,7 @@ impl LocalGroup {
             node,
             lagging: Mutex::new(None),
             next: Mutex::new(None),
+            held: watch::Sender::new(Held::default()),
             cut_off: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             staleness_ms: AtomicU64::new(0),
@@ -122,10 +123,18 @@ pub struct LocalNode {
     /// The state that is applied here, if that is not the newest.
     lagging: Mutex<Option<State>>,
     next: Mutex<Option<NextProposal>>,
+    held: watch::Sender<Held>,
     cut_off: AtomicBool,
     stalled: AtomicBool,
     staleness_ms: AtomicU64,
     barriers: AtomicU64,
+}
+
+/// Whether proposals are held, and how many were.
+#[derive(Default)]
+struct Held {
+    holding: bool,
+    proposals: usize,
 }
 
 /// Staleness that is not known.
@@ -163,6 +172,24 @@ impl LocalNode {
         *self.next.lock() = Some(next);
     }
 
+    /// Holds proposals, so that writes are under way until they are let go.
+    pub fn hold(&self, holding: bool) {
+        self.held.send_modify(|held| held.holding = holding);
+    }
+
+    /// Waits until so many proposals were held.
+    pub async fn held(&self, proposals: usize) {
+        // The sender lives as long as the node.
+        let _ = self.held.subscribe().wait_for(|held| held.proposals >= proposals).await;
+    }
+
+    async fn wait_while_held(&self) {
+        if self.held.borrow().holding {
+            self.held.send_modify(|held| held.proposals += 1);
+            let _ = self.held.subscribe().wait_for(|held| !held.holding).await;
+        }
+    }
+
     fn state(&self) -> State {
         self.lagging.lock().clone().unwrap_or_else(|| self.group.state.borrow().clone())
     }
@@ -194,6 +221,7 @@ impl MetadataGroup for LocalNode {
         if self.cut_off.load(Ordering::SeqCst) {
             return Err(ProposeError::NotProposed("no quorum".into()));
         }
+        self.wait_while_held().await;
         let next = self.next.lock().take();
         match next {
             None => self.apply(proposal),

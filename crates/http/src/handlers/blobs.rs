@@ -95,5 +95,5 @@ pub(super) async fn delete(ask: &Ask, name: &RepositoryName, digest: Digest) -> 
     ask.app.writable()?;
     let (access, registry, options) = (ask.access::<Delete>(name)?, ask.app.registry.clone(), ask.write());
     let delete = async move { registry.delete_blob(&access, &digest, &options).await };
-    Ok(written(StatusCode::ACCEPTED, ask.app.to_its_end(delete).await?))
+    Ok(written(StatusCode::ACCEPTED, ask.to_its_end(delete).await?))
 }

@@ -70,9 +70,10 @@ pub(super) async fn put(ask: &Ask, name: RepositoryName, reference: Reference, b
     let body = body.collect(MANIFEST_BYTES_MAX).await?;
     let (registry, options) = (ask.app.registry.clone(), ask.write());
     let target = PutTarget { reference, extra_tags: extra_tags.clone(), expected };
-    let put = ask.app.to_its_end(async move {
-        registry.put_manifest(&access, target, content_type.as_deref(), body, &options).await
-    });
+    let put =
+        ask.to_its_end(
+            async move { registry.put_manifest(&access, target, content_type.as_deref(), body, &options).await },
+        );
     let put = put.await?;
     let mut response = created(&format!("/v2/{name}/manifests/{}", put.digest), &put.digest, put.revision);
     set(&mut response, header::ETAG, &entity_tag(&put.digest));
@@ -111,5 +112,5 @@ pub(super) async fn delete(ask: &Ask, name: &RepositoryName, reference: Referenc
     ask.app.writable()?;
     let (access, registry, options) = (ask.access::<Delete>(name)?, ask.app.registry.clone(), ask.write());
     let delete = async move { registry.delete_manifest(&access, &reference, &options).await };
-    Ok(written(StatusCode::ACCEPTED, ask.app.to_its_end(delete).await?))
+    Ok(written(StatusCode::ACCEPTED, ask.to_its_end(delete).await?))
 }

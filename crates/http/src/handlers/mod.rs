@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use atoll_auth::{Access, Action, Identity};
-use atoll_registry::{Consistency, ReadOptions, WriteOptions};
+use atoll_registry::{Consistency, ReadOptions, RegistryError, WriteOptions};
 use atoll_types::{Digest, NodeId, RepositoryName, Revision};
 use axum::body::Body;
 use axum::extract::Request;
@@ -19,6 +19,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 
+use crate::app::Place;
 use crate::body::RequestBody;
 use crate::headers::{ATOLL_CLIENT_ADDRESS, ATOLL_FORWARDED_BY, ATOLL_REVISION, DOCKER_CONTENT_DIGEST, Wishes};
 use crate::query::Query;
@@ -36,9 +37,20 @@ struct Ask {
     query: Query,
     wishes: Wishes,
     identity: Identity,
+    /// Health has none.
+    place: Option<Place>,
 }
 
 impl Ask {
+    /// Runs a write to its end, whatever becomes of the request.
+    async fn to_its_end<T, F>(&self, write: F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.app.to_its_end(self.place.clone(), write).await
+    }
+
     fn access<A: Action>(&self, repository: &RepositoryName) -> Result<Access<A>, ApiError> {
         self.app.access(&self.identity, repository)
     }
@@ -74,12 +86,13 @@ pub(crate) async fn dispatch(app: Arc<App>, request: Request) -> Response {
 
 async fn answer(app: Arc<App>, mut request: Request) -> Answer {
     let parsed = request.extensions_mut().remove::<Parsed>().map(|p| p.0);
+    let place = request.extensions_mut().remove::<Place>();
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, &parts.headers, app.config.limits.body_idle, &app.tasks);
     let route = parsed.unwrap_or_else(|| Route::parse(parts.uri.path()))?;
     let identity = Identity { name: String::new(), address: client_address(&app, &parts) };
     let (query, wishes) = (Query::of(&parts.uri), Wishes::of(&parts.headers)?);
-    let ask = Ask { app, parts, query, wishes, identity };
+    let ask = Ask { app, parts, query, wishes, identity, place };
     check_namespace(&ask)?;
     serve(ask, route, body).await
 }

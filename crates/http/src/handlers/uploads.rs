@@ -62,7 +62,7 @@ async fn mounted(ask: &Ask, name: &RepositoryName, digest: Digest) -> Result<Opt
             Some(source)
         }
     };
-    ask.app.to_its_end(async move { registry.mount(&access, &digest, from.as_ref(), &options).await }).await
+    ask.to_its_end(async move { registry.mount(&access, &digest, from.as_ref(), &options).await }).await
 }
 
 /// A session of one request: the deadline of the write counts from the end of the body, however long that takes.
@@ -83,7 +83,7 @@ async fn whole(ask: &Ask, name: RepositoryName, digest: Digest, body: RequestBod
         }
         stored
     };
-    Ok(linked_at(&name, &ask.app.to_its_end(upload).await?))
+    Ok(linked_at(&name, &ask.to_its_end(upload).await?))
 }
 
 fn nothing() -> futures::stream::Empty<std::io::Result<bytes::Bytes>> {
@@ -143,7 +143,7 @@ async fn append(ask: &Ask, name: RepositoryName, id: SessionId, body: RequestBod
     let (access, registry, session) = (ask.access::<Push>(&name)?, ask.app.registry.clone(), id.clone());
     let body = Box::pin(body.into_stream());
     let append = async move { registry.append(&access, &session, start, length, body).await };
-    match ask.app.to_its_end(append).await {
+    match ask.to_its_end(append).await {
         Ok(status) => Ok(at(StatusCode::ACCEPTED, &name, &status)),
         Err(error) => Ok(refused(error, &name, &id)),
     }
@@ -166,7 +166,7 @@ async fn finish(ask: &Ask, name: RepositoryName, id: SessionId, body: RequestBod
         }
         registry.finish_upload(&access, &session, &digest, None, None, nothing(), &options()).await
     };
-    match ask.app.to_its_end(finish).await {
+    match ask.to_its_end(finish).await {
         Ok(linked) => Ok(linked_at(&name, &linked)),
         Err(error) => Ok(refused(error, &name, &id)),
     }
