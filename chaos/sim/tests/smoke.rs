@@ -21,19 +21,19 @@ fn some_seeds_violate_nothing_and_every_fault_fires() {
     assert_eq!(code, Some(0), "{text}");
 }
 
-/// Each bug, and the invariants by which it may show.
+/// Each bug, the seeds within which it shows, and the invariants by which it may.
 #[test]
 fn what_is_planted_is_caught() {
-    let plants: [(&str, &[&str]); 6] = [
-        ("lost-write", &["I1", "I2", "I8"]),
-        ("stale-barrier", &["I2", "I8"]),
-        ("lost-object", &["I1", "I4", "I5", "I14"]),
-        ("skipped-apply", &["I12"]),
-        ("never-read-only", &["I6"]),
-        ("dead-follower", &["I14"]),
+    let plants: [(&str, &str, &[&str]); 6] = [
+        ("lost-write", "8", &["I1", "I2", "I8"]),
+        ("stale-barrier", "150", &["I2", "I8"]),
+        ("lost-object", "8", &["I1", "I4", "I5", "I14"]),
+        ("skipped-apply", "8", &["I12"]),
+        ("never-read-only", "8", &["I6"]),
+        ("dead-follower", "8", &["I14"]),
     ];
-    for (plant, invariants) in plants {
-        let (code, text) = simulate(Some(plant), "8");
+    for (plant, seeds, invariants) in plants {
+        let (code, text) = simulate(Some(plant), seeds);
         assert_eq!(code, Some(1), "{plant} was not caught:\n{text}");
         let caught = invariants.iter().any(|invariant| text.contains(&format!("\n  {invariant}: ")));
         assert!(caught, "{plant} was caught by another checker than meant:\n{text}");

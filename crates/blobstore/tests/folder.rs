@@ -131,6 +131,22 @@ async fn opening_sweeps_what_the_dead_left_and_nothing_of_the_living() {
     assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "closed stores leave nothing");
 }
 
+#[tokio::test]
+async fn a_store_is_swept_without_being_opened_and_without_making_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    FsStore::sweep(&root).unwrap();
+    assert!(!root.exists(), "there was none");
+    let living = open(&root);
+    let mut writer = living.create(ObjectName::random(1)).await.unwrap();
+    writer.write(content(3 * BLOCK, 1).into()).await.unwrap();
+    until("the file is there", || temporary(&root).len() == 1).await;
+    let living = temporary(&root);
+    std::fs::write(root.join("tmp/0123456789abcdef0123456789abcdef-0"), b"left").unwrap();
+    FsStore::sweep(&root).unwrap();
+    assert_eq!(temporary(&root), living, "only what the dead left is gone");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_name_a_store_at_once_agree() {
     for _ in 0..5 {

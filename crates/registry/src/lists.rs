@@ -114,12 +114,14 @@ impl Registry {
         let annotations = match annotations {
             Some(annotations) => annotations,
             None => match self.annotations_of(access, &digest).await {
-                // The list is worth more than what is out of reach of it.
-                Err(error @ (RegistryError::Elsewhere { .. } | RegistryError::Busy(_))) => {
+                Ok(annotations) => annotations,
+                // Without the view there is no list.
+                Err(error @ RegistryError::View(_)) => return Err(error),
+                // The list is worth more than what one body is out of reach of, or has lost.
+                Err(error) => {
                     tracing::warn!(%digest, %error, "a referrer is listed without its annotations");
                     Vec::new()
                 }
-                annotations => annotations?,
             },
         };
         Ok(Referrer { digest, media_type, size, artifact_type, annotations })

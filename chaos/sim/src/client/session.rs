@@ -148,9 +148,10 @@ impl Client {
         let deadline = Instant::now() + Duration::from_secs(5);
         let options = WriteOptions { request: None, client_address: String::new(), deadline };
         let body = stream::iter(pieces(rest).map(Ok)).boxed();
-        let linked = registry.finish_upload(access, id, digest, None, None, body, &options).await?;
+        let linked = registry.finish_upload(access, id, digest, None, None, body, || options.clone()).await?;
         if self.dice.chance(0.4) {
-            let again = registry.finish_upload(access, id, digest, None, None, stream::empty().boxed(), &options).await;
+            let nothing = stream::empty().boxed();
+            let again = registry.finish_upload(access, id, digest, None, None, nothing, || options.clone()).await;
             match again {
                 Ok(again) => self.expect(again == linked, "the end of a session was answered differently"),
                 Err(RegistryError::ReadOnly { .. }) => {}

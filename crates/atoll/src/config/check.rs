@@ -98,10 +98,12 @@ impl DiskSection {
         /// More would leave next to nothing of a disk.
         const PERCENT_MAX: u64 = 90;
         let Self { refuse_below_percent: refuse, resume_above_percent: resume, .. } = *self;
-        if refuse > PERCENT_MAX || resume > PERCENT_MAX || resume < refuse {
+        // One mark for both would be crossed to and fro; without any, `stop_below_bytes` makes two.
+        let are_apart = resume > refuse || (refuse, resume) == (0, 0);
+        if refuse > PERCENT_MAX || resume > PERCENT_MAX || !are_apart {
             return Err(format!(
                 "[disk] refuse_below_percent = {refuse}, resume_above_percent = {resume}: give at most {PERCENT_MAX} of both, \
-                 and resume no lower than it is refused"
+                 and resume above where it is refused, or 0 for both"
             ));
         }
         if self.stop_below_bytes > STOP_BELOW_BYTES_MAX {
@@ -225,6 +227,7 @@ mod tests {
     #[test]
     fn marks_of_disks_that_contradict_each_other_are_refused() {
         assert!(refusal(|c| c.disk.resume_above_percent = 9).starts_with("[disk] refuse_below_percent = 10"));
+        assert!(refusal(|c| c.disk.resume_above_percent = 10).contains("above where it is refused"));
         assert!(refusal(|c| c.disk.resume_above_percent = 91).contains("at most 90"));
         assert!(refusal(|c| c.disk.stop_below_bytes = u64::MAX).contains("stop_below_bytes"));
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -34,6 +34,8 @@ pub(crate) struct Disk {
     folder: PathBuf,
     free_bytes: AtomicU64,
     size_bytes: AtomicU64,
+    /// Whether it had too little room when it was last judged: each disk keeps to its own mark.
+    is_short: AtomicBool,
 }
 
 /// What a disk has, in bytes.
@@ -75,7 +77,7 @@ impl Disk {
     fn new(label: &'static str, folder: PathBuf) -> io::Result<Self> {
         let space = Space::of(&folder)?;
         let (free_bytes, size_bytes) = (AtomicU64::new(space.free), AtomicU64::new(space.size));
-        Ok(Self { label, folder, free_bytes, size_bytes })
+        Ok(Self { label, folder, free_bytes, size_bytes, is_short: AtomicBool::new(false) })
     }
 
     fn look(&self) -> io::Result<()> {
@@ -87,6 +89,13 @@ impl Disk {
 
     fn space(&self) -> Space {
         Space { free: self.free_bytes(), size: self.size_bytes() }
+    }
+
+    /// What lacks on it as of now, by what lacked before.
+    fn judge(&self, marks: &DiskSection) -> Option<NoRoom> {
+        let lack = self.space().lack(&self.folder, marks, self.is_short.load(Ordering::Relaxed));
+        self.is_short.store(lack.is_some(), Ordering::Relaxed);
+        lack
     }
 
     /// What it has free.
@@ -145,7 +154,9 @@ impl Disks {
     /// Says whether there is room, and why not.
     fn judge(&self) {
         let was_short = self.room.check().is_err();
-        let lack = self.disks.iter().find_map(|disk| disk.space().lack(&disk.folder, &self.marks, was_short));
+        // Each is judged, also when another one lacks room already.
+        let lacks = self.disks.each_ref().map(|disk| disk.judge(&self.marks));
+        let lack = lacks.into_iter().flatten().next();
         match &lack {
             Some(lack) if !was_short => {
                 tracing::warn!(%lack, "pushes are refused and nothing is fetched until there is room; pulls go on");
@@ -203,6 +214,32 @@ mod tests {
         assert!(lack(110 * MIB, true).is_some(), "between the marks nothing changes");
         assert_eq!(lack(110 * MIB, false), None);
         assert_eq!(lack(121 * MIB, true), None);
+    }
+
+    #[test]
+    fn one_disk_that_was_short_does_not_raise_the_mark_of_the_other() {
+        let disk = |label, folder: &str| Disk {
+            label,
+            folder: folder.into(),
+            free_bytes: AtomicU64::new(500 * MIB),
+            size_bytes: AtomicU64::new(1_000 * MIB),
+            is_short: AtomicBool::new(false),
+        };
+        let disks = [disk("data", "/data"), disk("store", "/store")];
+        let disks = Disks { disks, marks: DiskSection::default(), room: Room::default() };
+        let judged = |free: [u64; 2]| {
+            for (disk, percent) in disks.disks.iter().zip(free) {
+                disk.free_bytes.store(percent * 10 * MIB, Ordering::Relaxed);
+            }
+            disks.judge();
+            disks.room.check().err().map(|lack| lack.folder.display().to_string())
+        };
+        assert_eq!(judged([50, 11]), None);
+        assert_eq!(judged([5, 11]).as_deref(), Some("/data"));
+        assert_eq!(judged([50, 11]), None, "the store's disk was never short");
+        assert_eq!(judged([5, 9]).as_deref(), Some("/data"));
+        assert_eq!(judged([50, 11]).as_deref(), Some("/store"), "it was short while the other one was, too");
+        assert_eq!(judged([11, 13]), None, "the data folder's disk has had room since");
     }
 
     #[test]

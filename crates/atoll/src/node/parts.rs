@@ -53,6 +53,7 @@ pub(crate) struct Node {
 impl Node {
     /// Makes the parts, in an order in which each finds what it needs.
     pub(crate) async fn start(config: NodeConfig) -> anyhow::Result<Self> {
+        sweep_store(&config).await?;
         let disks = Disks::open(&config)?;
         let listeners = Listeners::bind(&config.listen).await?;
         let (fatal_tell, fatal) = mpsc::channel(1);
@@ -190,6 +191,16 @@ async fn served(server: impl Future<Output = ()>) -> anyhow::Result<()> {
 /// A task that is dropped when clients are not served any more.
 async fn stopping(task: impl Future<Output = ()>, stop: CancellationToken) -> anyhow::Result<()> {
     stop.run_until_cancelled_owned(task).await;
+    Ok(())
+}
+
+/// Gives room back before it is asked whether there is any: a node that was killed in the midst of large uploads must
+/// not be refused over bytes that its own start removes.
+async fn sweep_store(config: &NodeConfig) -> anyhow::Result<()> {
+    let folder = config.blobs_folder();
+    if let Err(error) = tokio::task::spawn_blocking(move || FsStore::sweep(&folder)).await? {
+        tracing::warn!(%error, "unfinished uploads of earlier runs were not all removed");
+    }
     Ok(())
 }
 

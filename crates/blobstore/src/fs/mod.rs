@@ -87,6 +87,18 @@ impl FsStore {
         Ok(Self { shared: Arc::new(Shared { root, temp, pool, buffers, memory, sync_wait_max, identity }) })
     }
 
+    /// Removes what earlier processes left unfinished, as opening does, but makes nothing: on a disk without any room it
+    /// may be what gives some. It is no error if there is no store. It blocks.
+    pub fn sweep(root: &Path) -> Result<(), StoreError> {
+        let folder = root.join("tmp");
+        match temp::sweep(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(store_error(&format!("removing unfinished uploads from {}", folder.display()), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Runs a file operation where it may block, and waits for it no longer than is allowed.
     async fn run<T: Send + 'static>(
         &self,

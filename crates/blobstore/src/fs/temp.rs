@@ -186,7 +186,7 @@ fn is_same_file(open: &File, path: &Path) -> io::Result<bool> {
 
 /// Removes the files of owners that are gone. Whether one is gone is asked after its file was seen, so that an owner
 /// which appears meanwhile, and which takes its lock before it makes a file, is not mistaken for a dead one.
-fn sweep(folder: &Path) -> io::Result<()> {
+pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)?.filter(|_| !planted!("temporary_files_kept")) {
         let name = entry?.file_name();
         let Some(owner) = name.to_str().and_then(owner_of) else { continue };

@@ -72,11 +72,7 @@ async fn whole(ask: &Ask, name: RepositoryName, digest: Digest, body: RequestBod
     let body = Box::pin(body.into_stream());
     let upload = async move {
         let id = app.registry.start_upload(&access, Some(digest.algorithm())).await?.id;
-        let stored = async {
-            app.registry.append_last(&access, &id, None, length, body).await?;
-            app.registry.finish_upload(&access, &id, &digest, None, None, nothing(), &options()).await
-        };
-        let stored = stored.await;
+        let stored = app.registry.finish_upload(&access, &id, &digest, None, length, body, options).await;
         if stored.is_err() {
             // It may have ended with the failure; nobody else knows its name.
             let _ = app.registry.cancel_upload(&access, &id).await;
@@ -84,10 +80,6 @@ async fn whole(ask: &Ask, name: RepositoryName, digest: Digest, body: RequestBod
         stored
     };
     Ok(linked_at(&name, &ask.to_its_end(upload).await?))
-}
-
-fn nothing() -> futures::stream::Empty<std::io::Result<bytes::Bytes>> {
-    futures::stream::empty()
 }
 
 /// A request of an open session: answered here, or by the node that owns it.
@@ -155,17 +147,10 @@ async fn finish(ask: &Ask, name: RepositoryName, id: SessionId, body: RequestBod
     })?;
     let (digest, (start, length)) = (parse_digest(digest)?, chunk(ask, &body)?);
     let (access, registry, options) = (ask.access::<Push>(&name)?, ask.app.registry.clone(), ask.writer());
-    let (session, body) = (id.clone(), (!body.is_empty()).then(|| Box::pin(body.into_stream())));
-    let finish = async move {
-        if let Some(body) = body {
-            match registry.append_last(&access, &session, start, length, body).await {
-                // A retry of a request that was answered: finishing again gets the same answer.
-                Ok(()) | Err(RegistryError::UploadUnknown(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        registry.finish_upload(&access, &session, &digest, None, None, nothing(), &options()).await
-    };
+    // Without a body, a range says nothing.
+    let start = start.filter(|_| !body.is_empty());
+    let (session, body) = (id.clone(), Box::pin(body.into_stream()));
+    let finish = async move { registry.finish_upload(&access, &session, &digest, start, length, body, options).await };
     match ask.to_its_end(finish).await {
         Ok(linked) => Ok(linked_at(&name, &linked)),
         Err(error) => Ok(refused(error, &name, &id)),

@@ -50,7 +50,7 @@ impl Registry {
     ///
     /// A refused `start` changes nothing. Of a body that is torn, or not as long as it claims, the bytes that came are
     /// kept, and [`Registry::upload_status`] tells how many: from there a client goes on. A failure of the store ends
-    /// the session.
+    /// the session, unless this was its first body: then it begins again.
     pub async fn append(
         &self,
         access: &Access<Push>,
@@ -60,66 +60,58 @@ impl Registry {
         mut body: impl Body,
     ) -> Result<UploadStatus, RegistryError> {
         self.view.takes_pushes()?;
-        let held = self.sessions.hold(access, id)?;
-        let (held, offset) = self.append_to(held, start, length, &mut body).await?;
-        self.park(held).await?;
-        Ok(UploadStatus { id: id.clone(), offset })
+        let mut held = self.sessions.hold(access, id)?;
+        let appended = self.append_to(&mut held, start, length, &mut body).await;
+        self.park(&mut held).await?;
+        appended?;
+        Ok(UploadStatus { id: id.clone(), offset: held.upload()?.offset() })
     }
 
-    /// The same for a body that is followed by [`Registry::finish_upload`] at once.
-    pub async fn append_last(
-        &self,
-        access: &Access<Push>,
-        id: &SessionId,
-        start: Option<u64>,
-        length: Option<u64>,
-        mut body: impl Body,
-    ) -> Result<(), RegistryError> {
-        self.view.takes_pushes()?;
-        let held = self.sessions.hold(access, id)?;
-        self.append_to(held, start, length, &mut body).await.map(drop)
-    }
-
-    /// Gives a session back that waits for its next request. A store that cannot take its bytes ends it.
-    async fn park(&self, mut held: Held) -> Result<(), RegistryError> {
-        let parked = held.upload()?.park().await;
+    /// Readies a session for the wait for its next request. A store that cannot take its bytes ends it.
+    async fn park(&self, held: &mut Held) -> Result<(), RegistryError> {
+        // It may have ended.
+        let Ok(upload) = held.upload() else { return Ok(()) };
+        let parked = upload.park().await;
         if parked.is_err() {
-            held.end()?.abort().await;
+            held.take()?.abort().await;
         }
         parked
     }
 
-    /// Hands the session back with its new offset, so that whoever goes on with it lets nobody in between.
     async fn append_to(
         &self,
-        mut held: Held,
+        held: &mut Held,
         start: Option<u64>,
         length: Option<u64>,
         body: &mut impl Body,
-    ) -> Result<(Held, u64), RegistryError> {
+    ) -> Result<(), RegistryError> {
         let upload = held.upload()?;
         let offset = upload.offset();
         if let Some(stated) = start.filter(|stated| *stated != offset && !planted!("chunk_start_unchecked")) {
             return Err(RegistryError::UploadRange { stated, offset });
         }
         let appended = upload.append((&self.blobs, &self.view.config.room), || self.new_object(), length, body).await;
-        let offset = upload.offset();
         match appended {
-            Append::Done => Ok((held, offset)),
-            Append::Refused(error) => {
-                self.park(held).await?;
-                Err(error)
-            }
+            Append::Done => Ok(()),
+            Append::Refused(error) => Err(error),
             Append::Broken(error) => {
-                held.end()?.abort().await;
+                // Nothing of what was there before is lost with the object if there was nothing.
+                match offset {
+                    0 => upload.take_back(0).await,
+                    _ => held.take()?.abort().await,
+                }
                 Err(error)
             }
         }
     }
 
-    /// Appends what is left, proves the digest, and links the blob. A wrong digest ends the session and removes its
-    /// bytes; so does everything else that fails after the body was taken. Sent again after it was done, it gets the
-    /// same answer.
+    /// Appends what is left, proves the digest, and links the blob. `options` is asked for once the body is here: the
+    /// deadline counts from then.
+    ///
+    /// A request that is refused is taken back, whatever came of its body: the session is where it was before, and the
+    /// same request can be sent again. A wrong digest ends the session and removes its bytes; so does what fails once
+    /// they are out of the session, unless the request had brought all of them: then the session begins again. Sent
+    /// again after it was done, it gets the same answer, whether or not anything else can be taken then.
     #[allow(clippy::too_many_arguments)]
     pub async fn finish_upload(
         &self,
@@ -129,23 +121,31 @@ impl Registry {
         start: Option<u64>,
         length: Option<u64>,
         mut body: impl Body,
-        options: &WriteOptions,
+        options: impl FnOnce() -> WriteOptions + Send,
     ) -> Result<Linked, RegistryError> {
-        if let Err(refused) = self.view.takes_pushes() {
-            // The last body may be here already; the session waits for another try.
-            if let Ok(held) = self.sessions.hold(access, id) {
-                self.park(held).await?;
+        let mut held = match self.sessions.hold(access, id) {
+            Ok(held) => held,
+            Err(error) => return self.sessions.finished(access, id, digest).ok_or(error),
+        };
+        self.view.takes_pushes()?;
+        let offset = held.upload()?.offset();
+        let appended = self.append_to(&mut held, start, length, &mut body).await;
+        // The body may have taken long.
+        if let Err(refused) = appended.and_then(|()| self.view.takes_pushes()) {
+            if let Ok(upload) = held.upload() {
+                upload.take_back(offset).await;
             }
+            self.park(&mut held).await?;
             return Err(refused);
         }
-        if let Some(linked) = self.sessions.finished(access, id, digest) {
-            return Ok(linked);
+        let finished = self.finish(access, held.take()?, digest, &options()).await;
+        match &finished {
+            Ok(linked) => self.sessions.remember(access, id, linked),
+            Err(RegistryError::DigestMismatch { .. }) => {}
+            Err(_) if offset == 0 => held.begin_again(digest.algorithm()),
+            Err(_) => {}
         }
-        let held = self.sessions.hold(access, id)?;
-        let (held, _) = self.append_to(held, start, length, &mut body).await?;
-        let linked = self.finish(access, held.end()?, digest, options).await?;
-        self.sessions.remember(access, id, &linked);
-        Ok(linked)
+        finished
     }
 
     /// An upload of one request, without a session. Leaves nothing behind if it fails.
@@ -170,7 +170,7 @@ impl Registry {
 
     /// Ends a session and removes its bytes.
     pub async fn cancel_upload(&self, access: &Access<Push>, id: &SessionId) -> Result<(), RegistryError> {
-        self.sessions.hold(access, id)?.end()?.abort().await;
+        self.sessions.hold(access, id)?.take()?.abort().await;
         Ok(())
     }
 

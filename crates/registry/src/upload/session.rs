@@ -13,6 +13,8 @@ use crate::{RegistryError, Room};
 pub(crate) struct Upload {
     algorithm: Algorithm,
     writer: Option<VerifyingWriter>,
+    /// Where the next request goes on. The writer is ahead of that where a request was taken back.
+    offset: u64,
 }
 
 /// How an append went: an error of the request leaves the session as far as the bytes came; one of the store ends it.
@@ -27,12 +29,27 @@ pub(crate) enum Append {
 
 impl Upload {
     pub(crate) const fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, writer: None }
+        Self { algorithm, writer: None, offset: 0 }
     }
 
-    /// How many bytes it has.
-    pub(crate) fn offset(&self) -> u64 {
-        self.writer.as_ref().map_or(0, VerifyingWriter::len)
+    /// How many bytes it has, and where the next request goes on.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Takes back a request that began at `start`: it is as if it had never come, so that it can be sent again as it
+    /// was. With the first request its bytes are removed. A store cannot take back the end of what was written: it is
+    /// kept, and passed over when it comes again. The digest proves in the end that it was the same.
+    pub(crate) async fn take_back(&mut self, start: u64) {
+        self.offset = start;
+        if start == 0 {
+            std::mem::replace(self, Self::new(self.algorithm)).abort().await;
+        }
+    }
+
+    /// How many bytes are here already of what comes next.
+    fn ahead(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| writer.len().saturating_sub(self.offset))
     }
 
     /// Takes a body in. `length` is what the request says of it.
@@ -60,13 +77,15 @@ impl Upload {
             if let Some(stated) = length.filter(|stated| actual > *stated) {
                 return Append::Refused(RegistryError::SizeInvalid { stated, actual });
             }
+            let known = self.ahead().min(piece.len() as u64);
             let written = match self.writer(store, &mut name).await {
-                Ok(writer) => writer.write(piece).await.map_err(Into::into),
+                Ok(writer) => writer.write(piece.slice(known as usize..)).await.map_err(Into::into),
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
                 return Append::Broken(error);
             }
+            self.offset += piece.len() as u64;
             taken = actual;
         }
         match length {

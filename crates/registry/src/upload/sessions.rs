@@ -52,11 +52,12 @@ pub(crate) struct Sessions {
     idle_max: Duration,
 }
 
-/// A session that a request holds. When it is dropped, the session is there for the next request.
+/// A session that a request holds. When it is dropped, the session is there for the next request; or it ends, if its
+/// bytes were taken out.
 pub(crate) struct Held {
     sessions: Arc<Sessions>,
     id: SessionId,
-    /// `None` once the session has ended.
+    /// `None` once its bytes were taken out.
     upload: Option<Upload>,
 }
 
@@ -162,18 +163,27 @@ impl Held {
         self.upload.as_mut().ok_or_else(|| RegistryError::UploadUnknown(self.id.to_string()))
     }
 
-    /// Ends the session, and hands out its bytes.
-    pub(crate) fn end(mut self) -> Result<Upload, RegistryError> {
-        let unknown = RegistryError::UploadUnknown(self.id.to_string());
-        self.sessions.open.lock().remove(&self.id);
-        self.upload.take().ok_or(unknown)
+    /// Takes its bytes out. The session is still held, so that nobody is told that it does not exist while its end is not
+    /// known; it ends when it is dropped.
+    pub(crate) fn take(&mut self) -> Result<Upload, RegistryError> {
+        self.upload.take().ok_or_else(|| RegistryError::UploadUnknown(self.id.to_string()))
+    }
+
+    /// After its bytes were taken out, the session begins again without any.
+    pub(crate) fn begin_again(&mut self, algorithm: Algorithm) {
+        self.upload = Some(Upload::new(algorithm));
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some(upload) = self.upload.take() else { return };
-        if let Some(session) = self.sessions.open.lock().get_mut(&self.id) {
+        let upload = self.upload.take();
+        let mut open = self.sessions.open.lock();
+        let Some(upload) = upload else {
+            open.remove(&self.id);
+            return;
+        };
+        if let Some(session) = open.get_mut(&self.id) {
             if !planted!("upload_offset_stale") {
                 session.offset = upload.offset();
             }

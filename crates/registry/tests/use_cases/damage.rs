@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::support::{REPOSITORY, Region, World, access, collect, content, eventually, image, options, write};
+use crate::support::{
+    OCI_MANIFEST, REPOSITORY, Region, World, access, collect, content, eventually, image, options, write,
+};
 use atoll_blobstore::{BlobStore as _, ByteStream, StoreError};
 use atoll_metadata::{Command, Rejection, read};
 use atoll_registry::{ReadThrough, ReadThroughError, RegistryError};
@@ -211,6 +213,34 @@ async fn a_stored_manifest_whose_last_copy_is_corrupt_is_pushed_again() {
     world.us.put("large", &manifest).await.unwrap();
     assert_eq!(head().await.unwrap().size, manifest.len() as u64);
     assert_eq!(world.us.get("large").await.unwrap(), manifest);
+}
+
+#[tokio::test]
+async fn a_referrer_whose_last_copy_is_corrupt_is_listed_with_the_others() {
+    let world = World::new();
+    let subject = Digest::sha256(b"subject");
+    let mut referrers = Vec::new();
+    for (tag, pad) in [("large", 300 << 10), ("small", 3)] {
+        let more = serde_json::json!({
+            "annotations": { "pad": "x".repeat(pad) },
+            "subject": { "mediaType": OCI_MANIFEST, "digest": subject.to_string(), "size": 7 },
+        });
+        let manifest = world.us.push_parts(tag, more).await;
+        referrers.push((world.us.put(tag, &manifest).await.unwrap().digest, usize::from(tag == "small")));
+    }
+    let large = referrers[0].0;
+    referrers.sort();
+    assert!(world.us.store.flip_bit(&world.copy(&world.us, &large).unwrap(), 9, 0));
+    assert!(world.us.get("large").await.is_err());
+    eventually("the copy is suspect", async || {
+        world.group.read(|kv| read::blob(kv, &large)).unwrap().is_some_and(|blob| blob.suspect)
+    })
+    .await;
+    for region in [&world.us, &world.eu] {
+        let page = region.registry.referrers(&access(REPOSITORY), &subject, None, None, &options()).await.unwrap();
+        let listed: Vec<_> = page.items.iter().map(|r| (r.digest, r.annotations.len())).collect();
+        assert_eq!(listed, referrers, "{}", region.name);
+    }
 }
 
 #[tokio::test]

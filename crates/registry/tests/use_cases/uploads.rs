@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{REPOSITORY, Region, World, access, access_of, content, eventually, pieces, whole, write};
 use atoll_auth::{Access, Push};
-use atoll_registry::{Owner, RegistryConfig, RegistryError, SessionId};
+use atoll_registry::{Body, Linked, NoRoom, Owner, RegistryConfig, RegistryError, Room, SessionId};
 use atoll_testkit::NextProposal;
 use atoll_types::{Algorithm, Digest, NodeId};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ async fn append(region: &Region, id: &SessionId, start: Option<u64>, bytes: &[u8
 async fn finish(region: &Region, id: &SessionId, content: &[u8]) -> Result<Digest, Error> {
     let digest = Digest::sha256(content);
     let nothing = pieces(Vec::new());
-    Ok(region.registry.finish_upload(&push(), id, &digest, None, None, nothing, &write()).await?.digest)
+    Ok(region.registry.finish_upload(&push(), id, &digest, None, None, nothing, write).await?.digest)
 }
 
 async fn offset(region: &Region, id: &SessionId) -> u64 {
@@ -49,7 +49,7 @@ async fn chunks_make_a_blob() {
     assert_eq!(append(&world.us, &id, None, b"two ").await.unwrap(), 8);
     let digest = Digest::sha256(b"one two three");
     let last = whole(&Bytes::from_static(b"three"));
-    let done = world.us.registry.finish_upload(&push(), &id, &digest, Some(8), Some(5), last, &write()).await.unwrap();
+    let done = world.us.registry.finish_upload(&push(), &id, &digest, Some(8), Some(5), last, write).await.unwrap();
     assert_eq!(done.digest, digest);
     assert_eq!(world.eu.blob(&digest).await.unwrap(), "one two three");
     assert!(matches!(world.us.registry.upload_status(&push(), &id).await, Err(Error::UploadUnknown(_))));
@@ -78,15 +78,22 @@ async fn a_session_that_waits_for_its_next_request_holds_no_file_open_and_no_byt
     let error = registry.append(&push(), &id, None, Some(200_000), torn).await.unwrap_err();
     assert!(matches!(error, Error::BodyTorn(_)), "{error}");
     assert_eq!((files(), open()), (vec![200_000], 0), "after a chunk that was torn");
-    let (digest, rest) = (Digest::sha256(&bytes), whole(&bytes.slice(200_000..)));
-    registry.append_last(&push(), &id, None, Some(100_000), rest).await.unwrap();
-    world.us.node.cut_off(true);
-    let refused = registry.finish_upload(&push(), &id, &digest, None, None, pieces(Vec::new()), &write()).await;
+    let digest = Digest::sha256(&bytes);
+    let node = world.us.node.clone();
+    let rest = whole(&bytes.slice(200_000..)).inspect(move |_| node.cut_off(true));
+    let refused = registry.finish_upload(&push(), &id, &digest, None, Some(100_000), rest, write).await;
     assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
     assert_eq!((files(), open()), (vec![300_000], 0), "after a finish that was refused when all bytes were here");
     world.us.node.cut_off(false);
-    registry.finish_upload(&push(), &id, &digest, None, None, pieces(Vec::new()), &write()).await.unwrap();
+    let rest = whole(&bytes.slice(200_000..));
+    registry.finish_upload(&push(), &id, &digest, None, Some(100_000), rest, write).await.unwrap();
     assert_eq!((files(), open()), (Vec::new(), 0), "after the end");
+
+    let id = registry.start_upload(&push(), None).await.unwrap().id;
+    let torn = pieces(vec![Ok(bytes.clone()), Err(self::torn())]);
+    let refused = registry.finish_upload(&push(), &id, &digest, None, None, torn, write).await;
+    assert!(matches!(refused, Err(Error::BodyTorn(_))), "{refused:?}");
+    assert_eq!((files(), open()), (Vec::new(), 0), "after a finish that was torn and had brought all bytes");
 }
 
 #[tokio::test]
@@ -100,7 +107,7 @@ async fn an_upload_may_be_empty_or_of_another_algorithm() {
     let id = open(&world.us).await;
     append(&world.us, &id, None, &blob).await.unwrap();
     let nothing = pieces(Vec::new());
-    world.us.registry.finish_upload(&push(), &id, &digest, None, None, nothing, &write()).await.unwrap();
+    world.us.registry.finish_upload(&push(), &id, &digest, None, None, nothing, write).await.unwrap();
     assert!(world.eu.blob(&digest).await.unwrap() == blob);
 }
 
@@ -135,18 +142,133 @@ async fn a_torn_body_is_gone_on_with_from_where_it_was_torn() {
     finish(&world.us, &id, b"abcdef").await.unwrap();
 }
 
+/// Why a last request is refused, each time after some of its body was taken.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    Torn,
+    NoRoom,
+    ReadOnly,
+}
+
+impl Refusal {
+    const ALL: [Self; 3] = [Self::Torn, Self::NoRoom, Self::ReadOnly];
+
+    /// A body during which it happens.
+    fn body(self, world: &World, room: &Room, content: &Bytes) -> impl Body + use<> {
+        let (first, second) = (content.slice(..content.len() / 2), content.slice(content.len() / 2..));
+        let last = match self {
+            Self::Torn => Err(torn()),
+            Self::NoRoom | Self::ReadOnly => Ok(second),
+        };
+        let (node, room, mut count) = (world.us.node.clone(), room.clone(), 0);
+        pieces(vec![Ok(first), last]).inspect(move |_| {
+            count += 1;
+            match self {
+                Self::NoRoom if count == 2 => room.set(Some(no_room())),
+                Self::ReadOnly if count == 2 => node.cut_off(true),
+                _ => {}
+            }
+        })
+    }
+
+    fn passes(world: &World, room: &Room) {
+        world.us.node.cut_off(false);
+        room.set(None);
+    }
+
+    fn is_seen_in(self, refused: &Result<Linked, Error>) -> bool {
+        match self {
+            Self::Torn => matches!(refused, Err(Error::BodyTorn(_))),
+            Self::NoRoom => matches!(refused, Err(Error::NoRoom(_))),
+            Self::ReadOnly => matches!(refused, Err(Error::ReadOnly { .. })),
+        }
+    }
+}
+
+fn no_room() -> NoRoom {
+    NoRoom { folder: "/data".into(), free_bytes: 1, needed_bytes: 2 }
+}
+
+fn world_with_room() -> (World, Room) {
+    let room = Room::default();
+    (World::configured(|config| RegistryConfig { room: room.clone(), ..config }), room)
+}
+
 #[tokio::test]
-async fn a_torn_finish_can_be_sent_again_and_a_done_one_too() {
+async fn a_refused_finish_can_be_sent_again_as_it_was() {
+    let blob = content(3_000, 21);
+    let digest = Digest::sha256(&blob);
+    for (refusal, before) in Refusal::ALL.into_iter().flat_map(|refusal| [(refusal, 0), (refusal, 1_000)]) {
+        for start in [None, Some(before as u64)] {
+            let what = format!("{refusal:?} after {before} bytes, from {start:?}");
+            let (world, room) = world_with_room();
+            let (registry, id) = (&world.us.registry, open(&world.us).await);
+            append(&world.us, &id, None, &blob[..before]).await.unwrap();
+            let rest = blob.slice(before..);
+            let finish = async |body| {
+                let length = Some(rest.len() as u64);
+                registry.finish_upload(&push(), &id, &digest, start, length, body, write).await
+            };
+            for _ in 0..2 {
+                let refused = finish(refusal.body(&world, &room, &rest).boxed()).await;
+                assert!(refusal.is_seen_in(&refused), "{what}: {refused:?}");
+                assert_eq!(offset(&world.us, &id).await, before as u64, "{what}");
+                Refusal::passes(&world, &room);
+            }
+            let done = finish(whole(&rest).boxed()).await;
+            assert!(done.is_ok_and(|linked| linked.digest == digest), "{what}");
+            assert!(world.us.blob(&digest).await.unwrap() == blob, "{what}");
+            assert_eq!(world.us.objects().await, 1, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_refused_finish_a_client_may_also_go_on_from_where_the_session_says() {
     let world = World::new();
+    for before in [0, 2] {
+        let id = open(&world.us).await;
+        append(&world.us, &id, None, &b"abcdefgh"[..before]).await.unwrap();
+        let digest = Digest::sha256(b"abcdefgh");
+        let body = pieces(vec![Ok(Bytes::copy_from_slice(&b"abcdef"[before..])), Err(torn())]);
+        let refused = world.us.registry.finish_upload(&push(), &id, &digest, None, None, body, write).await;
+        assert!(matches!(refused, Err(Error::BodyTorn(_))));
+        assert!(world.us.blob(&digest).await.is_err());
+        // In other pieces than before, the first of which ends in the midst of what had come.
+        for (from, to) in [(before, before + 1), (before + 1, 7), (7, 8)] {
+            assert_eq!(offset(&world.us, &id).await, from as u64);
+            append(&world.us, &id, Some(from as u64), &b"abcdefgh"[from..to]).await.unwrap();
+        }
+        finish(&world.us, &id, b"abcdefgh").await.unwrap();
+        assert_eq!(world.us.blob(&digest).await.unwrap(), "abcdefgh");
+        world.us.registry.delete_blob(&access(REPOSITORY), &digest, &write()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_finish_that_brought_all_bytes_can_be_sent_again_when_the_blob_was_not_linked() {
+    let world = World::new();
+    let (id, blob) = (open(&world.us).await, Bytes::from_static(b"abcdef"));
+    let digest = Digest::sha256(&blob);
+    let finish =
+        async || world.us.registry.finish_upload(&push(), &id, &digest, None, Some(6), whole(&blob), write).await;
+    for next in [NextProposal::NotProposed, NextProposal::LostUnknown] {
+        world.us.node.next_proposal(next);
+        assert!(matches!(finish().await, Err(Error::Propose(_))), "{next:?}");
+    }
+    assert_eq!(finish().await.unwrap().digest, digest);
+    assert_eq!(world.us.blob(&digest).await.unwrap(), blob);
+}
+
+#[tokio::test]
+async fn a_finish_that_is_done_can_be_sent_again_also_when_nothing_is_taken() {
+    let (world, room) = world_with_room();
     let id = open(&world.us).await;
-    let digest = Digest::sha256(b"abcdef");
-    let body = pieces(vec![Ok(Bytes::from_static(b"abc")), Err(torn())]);
-    let refused = world.us.registry.finish_upload(&push(), &id, &digest, None, Some(6), body, &write()).await;
-    assert!(matches!(refused, Err(Error::BodyTorn(_))));
-    assert!(world.us.blob(&digest).await.is_err());
-    append(&world.us, &id, Some(3), b"def").await.unwrap();
-    let first = finish(&world.us, &id, b"abcdef").await.unwrap();
-    assert_eq!(finish(&world.us, &id, b"abcdef").await.unwrap(), first, "the answer may have been lost");
+    append(&world.us, &id, None, b"abc").await.unwrap();
+    let first = finish(&world.us, &id, b"abc").await.unwrap();
+    assert_eq!(finish(&world.us, &id, b"abc").await.unwrap(), first, "the answer may have been lost");
+    room.set(Some(no_room()));
+    assert_eq!(finish(&world.us, &id, b"abc").await.unwrap(), first);
     assert!(matches!(finish(&world.us, &id, b"other").await, Err(Error::UploadUnknown(_))));
 }
 
@@ -193,7 +315,7 @@ async fn a_session_belongs_to_its_repository_and_identity() {
         assert!(matches!(registry.upload_status(&other, &id).await, Err(Error::UploadUnknown(_))));
         assert!(matches!(registry.append(&other, &id, None, None, body()).await, Err(Error::UploadUnknown(_))));
         let digest = Digest::sha256(b"x");
-        let finish = registry.finish_upload(&other, &id, &digest, None, None, body(), &write()).await;
+        let finish = registry.finish_upload(&other, &id, &digest, None, None, body(), write).await;
         assert!(matches!(finish, Err(Error::UploadUnknown(_))));
         assert!(matches!(registry.cancel_upload(&other, &id).await, Err(Error::UploadUnknown(_))));
     }
