@@ -23,6 +23,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::app::Place;
 use crate::attended::Attended;
+use crate::body::RequestBody;
 use crate::handlers::dispatch;
 use crate::headers::{ATOLL_STALENESS_MS, DOCKER_API_VERSION};
 use crate::route::{InvalidPath, Route};
@@ -152,7 +153,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     ApiError::Panic.into_response()
 }
 
-/// Bounds the requests that are served at once: what is refused here costs nothing more, and is still counted and
+/// Bounds the requests that are served at once: what is refused here is read away at most, and is still counted and
 /// stamped. Health is always told: it is asked for just when a node is busy.
 async fn admit(app: &Arc<App>, mut request: Request) -> (Response, Option<Place>) {
     if matches!(request.extensions().get(), Some(Parsed(Ok(Route::Live | Route::Ready)))) {
@@ -164,7 +165,12 @@ async fn admit(app: &Arc<App>, mut request: Request) -> (Response, Option<Place>
             request.extensions_mut().insert(place.clone());
             (dispatch(app.clone(), request).await, Some(place))
         }
-        Err(_) => (ApiError::Overloaded.into_response(), None),
+        Err(_) => {
+            let (parts, body) = request.into_parts();
+            // Its drop drains it: with unread bytes the connection would be reset, and the answer lost.
+            drop(RequestBody::new(body, &parts.headers, app.config.limits.body_idle, &app.tasks));
+            (ApiError::Overloaded.into_response(), None)
+        }
     }
 }
 

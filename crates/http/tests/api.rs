@@ -267,3 +267,21 @@ async fn health_is_told_even_when_no_request_is_admitted() {
     );
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_that_sends_much_reads_that_it_was_not_admitted() {
+    let mut config = config(1);
+    config.limits.requests_max = 0;
+    let node = serve_on(listen().await, config, registry(1), common::Peers::default());
+    let body = vec![7; 8 << 20];
+    let head = format!("PATCH /v2/r/blobs/uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    for _ in 0..5 {
+        let mut stream = tokio::net::TcpStream::connect(node.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.expect("the body is taken");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer, not a reset");
+        assert_eq!(&answer, b"HTTP/1.1 429");
+    }
+    node.stop().await;
+}
