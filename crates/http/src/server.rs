@@ -70,6 +70,9 @@ impl Default for ServerLimits {
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// HTTP/2's flow-control window of a whole connection.
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Most bytes of one stream's answer that wait for the connection, but for one piece: hyper's default is six times as
+/// much, which a client with large windows that reads nothing could have of every stream.
+const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Streams that a client may have opened and reset before they were accepted (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
 /// Most bytes that a socket takes beyond what the client's window lets go out, about (tcp(7), `TCP_NOTSENT_LOWAT`).
@@ -195,6 +198,7 @@ impl Server {
             .max_concurrent_streams(self.limits.streams_max)
             .max_header_list_size(self.limits.header_bytes_max)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(PING_INTERVAL)
