@@ -95,7 +95,7 @@ impl Registry {
             Append::Done => Ok(()),
             Append::Refused(error) => Err(error),
             Append::Broken(error) => {
-                // Nothing of what was there before is lost with the object if there was nothing.
+                // What was there before is lost with the object; the session begins again if that was nothing.
                 match offset {
                     0 => upload.take_back(0).await,
                     _ => held.take()?.abort().await,
