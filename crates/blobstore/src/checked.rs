@@ -175,33 +175,34 @@ impl Reading {
             return Ok(None);
         }
         let (offset, length) = (self.left.start, BLOCK.min(self.left.end - self.left.start));
-        let bytes = match self.source.take(length, &self.object.wanted.name).await {
-            Ok(bytes) if self.matches(offset, &bytes) => bytes,
-            Ok(_) | Err(StoreError::Corrupt { .. }) => self.look_again(offset, length).await?,
-            Err(error) => return Err(error),
+        let block = match self.take(offset, length).await {
+            Err(StoreError::Corrupt { .. }) => self.look_again(offset, length).await?,
+            taken => taken?,
         };
-        self.left.start += bytes.len() as u64;
-        Ok(Some((Block { offset, checksum: block_checksum(&bytes), bytes }, self)))
+        self.left.start += block.bytes.len() as u64;
+        Ok(Some((block, self)))
     }
 
-    fn matches(&self, offset: u64, bytes: &[u8]) -> bool {
-        let expected = self.checksums.0.get((offset / BLOCK) as usize);
-        expected == Some(&block_checksum(bytes)) || planted!("blocks_unchecked")
+    /// The next block from the source, checked.
+    async fn take(&mut self, offset: u64, length: u64) -> Result<Block, StoreError> {
+        let name = &self.object.wanted.name;
+        let bytes = self.source.take(length, name).await?;
+        let checksum = block_checksum(&bytes);
+        if self.checksums.0.get((offset / BLOCK) as usize) != Some(&checksum) && !planted!("blocks_unchecked") {
+            return Err(corrupt(name, format!("the block at byte {offset} does not match its checksum")));
+        }
+        Ok(Block { offset, bytes, checksum })
     }
 
     /// Reads a block once more that did not match its checksum, and its checksum, too: what was wrong may have been so on
     /// its way only, and what is kept of it would be wrong for good. What follows is read anew.
-    async fn look_again(&mut self, offset: u64, length: u64) -> Result<Bytes, StoreError> {
+    async fn look_again(&mut self, offset: u64, length: u64) -> Result<Block, StoreError> {
         let name = self.object.wanted.name;
         tracing::warn!(object = %name, offset, "a block does not match its checksum; both are read once more");
         self.object.cache.remove(&name);
         self.checksums = self.object.checksums().await?;
         self.source = Reassembler::new(self.object.store.read(&name, offset..self.left.end).await?);
-        let bytes = self.source.take(length, &name).await?;
-        if self.matches(offset, &bytes) {
-            return Ok(bytes);
-        }
-        Err(corrupt(&name, format!("the block at byte {offset} does not match its checksum")))
+        self.take(offset, length).await
     }
 }
 

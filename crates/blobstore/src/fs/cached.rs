@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 /// Longest read, in bytes: copying it must not hold up the other tasks of a thread.
-pub(super) const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: u64 = 64 << 10;
 
 /// File systems of this machine's own disks and memory, by the numbers of statfs(2): ext2 to ext4, XFS, Btrfs, F2FS,
 /// tmpfs. On others, opening a file may ask a server, whatever the flags say.
