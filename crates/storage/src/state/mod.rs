@@ -117,8 +117,10 @@ impl StateStore {
 
     /// Reads from one consistent view.
     pub fn read<R>(&self, reader: impl FnOnce(&StateView<'_>) -> R) -> Result<R> {
+        let settled = self.rows.settled();
         let db = self.current.load_full();
         let view = StateView::new(&db)?;
+        drop(settled);
         Ok(reader(&view))
     }
 
@@ -127,14 +129,7 @@ impl StateStore {
     pub fn read_quickly(&self, reader: &mut dyn FnMut(&dyn KvRead)) -> Result<()> {
         match QuickView::with(&self.rows, || self.current.load_full(), |view| reader(view)) {
             Some(()) => Ok(()),
-            None => {
-                let settled = self.rows.settled();
-                let db = self.current.load_full();
-                let view = StateView::new(&db)?;
-                drop(settled);
-                reader(&view);
-                Ok(())
-            }
+            None => self.read(|view| reader(view)),
         }
     }
 
