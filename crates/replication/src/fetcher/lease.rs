@@ -58,13 +58,9 @@ impl LeaseKeeper {
     /// Keeps the lease until it is stopped. What it held then runs out by itself.
     pub(crate) async fn run(self, stop: CancellationToken) {
         loop {
-            let pause = match self.metadata.freshness().mode {
-                Mode::ReadWrite if self.is_registered() => self.ask().await,
-                // Its first start: a lease would be refused.
-                Mode::ReadWrite => WAIT_MIN,
-                // Nothing is asked then; it is only looked whether that is over.
-                Mode::ReadOnly => WAIT_MIN,
-            };
+            // Otherwise it would be refused, and is asked for as soon as that is over.
+            let may_ask = self.metadata.freshness().mode == Mode::ReadWrite && self.is_registered();
+            let pause = if may_ask { self.ask().await } else { WAIT_MIN };
             let asked_again = tokio::time::sleep(pause.max(WAIT_MIN));
             if stop.run_until_cancelled(asked_again).await.is_none() {
                 self.until.send_replace(None);
