@@ -93,8 +93,9 @@ pub(crate) fn run(corpus: &[Planted], planted_binary: &Path, request: &Request) 
     for (at, planted) in corpus.iter().enumerate() {
         println!("== planted {} of {}: {}", at + 1, corpus.len(), planted.name);
         if let Err(why) = try_out(planted, planted_binary, request) {
-            println!("{}: {why:#}", planted.name);
-            failed.push(format!("{}: {why:#}", planted.name));
+            let missed = format!("{}: {why:#}", planted.name);
+            println!("{missed}");
+            failed.push(missed);
         }
     }
     for plain in without(corpus) {
