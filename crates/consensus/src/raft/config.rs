@@ -37,6 +37,9 @@ pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigE
         enable_pre_vote: Some(true),
         // The state is not synced: a leader that restarts must learn from a quorum what is committed.
         enable_leader_restore: Some(false),
+        // The tail of a log whose last records are damaged looks like one that was being written at a crash, and is
+        // dropped. Its node is given it again; without this, openraft ends the leader for it.
+        allow_log_reversion: Some(true),
         ..Config::default()
     };
     config.validate().map(Arc::new)

@@ -8,6 +8,7 @@ mod cutoff;
 mod identity;
 mod lead;
 mod reads;
+mod reverted;
 mod snapshots;
 mod time;
 mod writes;
