@@ -86,7 +86,11 @@ impl Telemetry {
 pub fn init(options: &TelemetryOptions) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::try_new(&options.filter)
         .map_err(|e| TelemetryError::Filter { filter: options.filter.clone(), reason: e.to_string() })?;
-    let (lines, writer) = Lines::start(std::io::stderr()).map_err(TelemetryError::Lines)?;
+    let missing = match options.format {
+        LogFormat::Text => missing_as_text,
+        LogFormat::Json => missing_as_json,
+    };
+    let (lines, writer) = Lines::start(std::io::stderr(), missing).map_err(TelemetryError::Lines)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false);
     let layer = match options.format {
         LogFormat::Text => layer.boxed(),
@@ -100,6 +104,16 @@ pub fn init(options: &TelemetryOptions) -> Result<Telemetry, TelemetryError> {
         .try_init()
         .map_err(|e| TelemetryError::Started(e.to_string()))?;
     Ok(Telemetry { traces: provider, lines: writer })
+}
+
+/// Stands for lines that were dropped while nobody read standard error.
+fn missing_as_text(lines: u64) -> String {
+    format!("WARN {lines} log lines are missing here: standard error was not read\n")
+}
+
+fn missing_as_json(lines: u64) -> String {
+    let message = format!("{lines} log lines are missing here: standard error was not read");
+    format!("{{\"level\":\"WARN\",\"message\":\"{message}\",\"lines\":{lines}}}\n")
 }
 
 fn exporter(endpoint: &str, options: &TelemetryOptions) -> Result<SdkTracerProvider, TelemetryError> {

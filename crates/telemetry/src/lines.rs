@@ -1,12 +1,14 @@
 //! Log lines on their way to standard error: gathered, so that a request's line costs it no system call.
 //!
-//! Lines stay in order and none is dropped. A warning or an error is written at once, with all that came before it;
-//! what is only information waits for [`GATHER`] at most. A process that is killed outright can lose that much.
+//! A thread writes them, in their order. A warning or an error is written at once, with all that came before it, and its
+//! caller waits for that; what is only information waits for [`GATHER`] at most. A process that is killed outright can
+//! lose that much. Where nobody reads standard error, nobody waits for it: callers go on, lines are kept as far as there
+//! is room, and those that are dropped are counted.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
@@ -14,10 +16,16 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// How long a line may wait for others.
 const GATHER: Duration = Duration::from_millis(50);
-/// With so many bytes gathered, whoever adds a line writes them.
+/// So many bytes do not wait for more.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
+/// So many are kept while nobody reads; what comes then is dropped.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+/// How long a warning's caller waits for it to be written, and the process at its end for what is left.
+const WRITTEN_WAIT: Duration = Duration::from_secs(2);
 
 type Sink = Box<dyn Write + Send>;
+/// The line that stands for so many that were dropped.
+type Missing = fn(u64) -> String;
 
 /// Makes writers of log lines.
 #[derive(Clone)]
@@ -25,25 +33,31 @@ pub(crate) struct Lines(Arc<Shared>);
 
 struct Shared {
     gathered: Mutex<Gathered>,
-    /// Told of the first line that is gathered, and of the end.
+    /// Told of the first line that is gathered, of what must not wait, and of the end.
     changed: Condvar,
+    /// Told of what is written.
+    written: Condvar,
+    /// Held while it is written to, which lasts for as long as nobody reads.
+    sink: Mutex<Sink>,
+    missing: Missing,
 }
 
+#[derive(Default)]
 struct Gathered {
     bytes: Vec<u8>,
-    sink: Sink,
+    /// Lines since the last write for which there was no room.
+    dropped: u64,
+    /// Bytes that were ever gathered, and ever written.
+    added: u64,
+    done: u64,
+    /// It must not wait for more.
+    is_due: bool,
+    /// Somebody has waited in vain.
+    is_stuck: bool,
     ended: bool,
 }
 
-impl Gathered {
-    /// Writes what was gathered. A sink that refuses it gets no second try: there is nowhere to say so.
-    fn write(&mut self) {
-        let _ = self.sink.write_all(&self.bytes).and_then(|()| self.sink.flush());
-        self.bytes.clear();
-    }
-}
-
-/// Writes gathered lines from time to time. Dropped, it writes the last ones; later lines are written one by one.
+/// Writes gathered lines. Dropped, it writes the last ones; later lines are written one by one.
 pub(crate) struct LineWriter {
     lines: Lines,
     thread: Option<JoinHandle<()>>,
@@ -51,71 +65,121 @@ pub(crate) struct LineWriter {
 
 impl Lines {
     /// Lines into a sink, and the thread that writes them.
-    pub(crate) fn start(sink: impl Write + Send + 'static) -> io::Result<(Self, LineWriter)> {
-        let gathered = Gathered { bytes: Vec::with_capacity(GATHERED_BYTES_MAX), sink: Box::new(sink), ended: false };
-        let lines = Self(Arc::new(Shared { gathered: Mutex::new(gathered), changed: Condvar::new() }));
-        let shared = lines.clone();
-        let thread =
-            std::thread::Builder::new().name("log-lines".into()).spawn(move || shared.write_from_time_to_time())?;
+    pub(crate) fn start(sink: impl Write + Send + 'static, missing: Missing) -> io::Result<(Self, LineWriter)> {
+        let lines = Self(Arc::new(Shared {
+            gathered: Mutex::default(),
+            changed: Condvar::new(),
+            written: Condvar::new(),
+            sink: Mutex::new(Box::new(sink)),
+            missing,
+        }));
+        let writing = lines.clone();
+        let thread = std::thread::Builder::new().name("log-lines".into()).spawn(move || writing.write_all())?;
         Ok((lines.clone(), LineWriter { lines, thread: Some(thread) }))
     }
 
-    fn write_from_time_to_time(&self) {
-        let Shared { gathered, changed } = &*self.0;
-        let mut gathered = gathered.lock();
-        while !gathered.ended {
-            if gathered.bytes.is_empty() {
-                changed.wait(&mut gathered);
-            } else {
-                changed.wait_while_for(&mut gathered, |g| !g.ended, GATHER);
-                gathered.write();
+    fn write_all(&self) {
+        let Shared { gathered, changed, written, missing, .. } = &*self.0;
+        let mut taken = Vec::with_capacity(GATHERED_BYTES_MAX);
+        let mut now = gathered.lock();
+        loop {
+            if now.bytes.is_empty() && now.dropped == 0 {
+                if now.ended {
+                    return;
+                }
+                changed.wait(&mut now);
+                continue;
             }
+            changed.wait_while_for(&mut now, |g| !g.ended && !g.is_due, GATHER);
+            now.is_due = false;
+            std::mem::swap(&mut now.bytes, &mut taken);
+            let (length, dropped) = (taken.len() as u64, std::mem::take(&mut now.dropped));
+            drop(now);
+            if dropped > 0 {
+                taken.extend_from_slice(missing(dropped).as_bytes());
+            }
+            write(&mut self.0.sink.lock(), &taken);
+            taken.clear();
+            now = gathered.lock();
+            now.done += length;
+            now.is_stuck = false;
+            written.notify_all();
+        }
+    }
+
+    /// Adds a line, and waits until an urgent one is written, unless nobody reads.
+    fn add(&self, bytes: &[u8], is_urgent: bool) {
+        let Shared { gathered, changed, written, .. } = &*self.0;
+        let mut now = gathered.lock();
+        if now.ended {
+            drop(now);
+            // The thread may hold it for ever.
+            if let Some(mut sink) = self.0.sink.try_lock_for(WRITTEN_WAIT) {
+                write(&mut sink, bytes);
+            }
+            return;
+        }
+        if now.bytes.len() + bytes.len() > KEPT_BYTES_MAX {
+            now.dropped += 1;
+            return;
+        }
+        let is_first = now.bytes.is_empty();
+        now.bytes.extend_from_slice(bytes);
+        now.added += bytes.len() as u64;
+        now.is_due |= is_urgent || now.bytes.len() >= GATHERED_BYTES_MAX;
+        if is_first || now.is_due {
+            changed.notify_one();
+        }
+        if is_urgent && !now.is_stuck {
+            let (target, until) = (now.added, Instant::now() + WRITTEN_WAIT);
+            let waited = written.wait_while_until(&mut now, |g| g.done < target, until);
+            now.is_stuck |= waited.timed_out();
         }
     }
 }
 
+/// A sink that refuses it gets no second try: there is nowhere to say so.
+fn write(sink: &mut Sink, bytes: &[u8]) {
+    let _ = sink.write_all(bytes).and_then(|()| sink.flush());
+}
+
 impl Drop for LineWriter {
     fn drop(&mut self) {
-        {
-            let mut gathered = self.lines.0.gathered.lock();
-            gathered.ended = true;
-            gathered.write();
-        }
-        self.lines.0.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        let Shared { gathered, changed, written, .. } = &*self.lines.0;
+        let mut now = gathered.lock();
+        now.ended = true;
+        changed.notify_all();
+        let until = Instant::now() + WRITTEN_WAIT;
+        let waited = written.wait_while_until(&mut now, |g| g.done < g.added, until);
+        drop(now);
+        // One that cannot write ends with the process.
+        if let Some(thread) = self.thread.take().filter(|_| !waited.timed_out()) {
             let _ = thread.join();
         }
     }
 }
 
-/// One line, or a part of it.
+/// One line.
 pub(crate) struct Line<'a> {
     lines: &'a Lines,
-    urgent: bool,
+    is_urgent: bool,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { lines: self, urgent: true }
+        Line { lines: self, is_urgent: true }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
-        Line { lines: self, urgent: *metadata.level() <= Level::WARN }
+        Line { lines: self, is_urgent: *metadata.level() <= Level::WARN }
     }
 }
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut gathered = self.lines.0.gathered.lock();
-        let first = gathered.bytes.is_empty();
-        gathered.bytes.extend_from_slice(bytes);
-        if self.urgent || gathered.ended || gathered.bytes.len() >= GATHERED_BYTES_MAX {
-            gathered.write();
-        } else if first {
-            self.lines.0.changed.notify_one();
-        }
+        self.lines.add(bytes, self.is_urgent);
         Ok(bytes.len())
     }
 
@@ -156,9 +220,45 @@ mod tests {
         }
     }
 
+    /// Nobody reads it until it is told so.
+    #[derive(Clone, Default)]
+    struct Stuck(Seen, Arc<(Mutex<bool>, Condvar)>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (reads, changed) = &*self.1;
+            changed.wait_while(&mut reads.lock(), |reads| !*reads);
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_does_not_read_and_what_is_dropped_is_counted() {
+        let stuck = Stuck::default();
+        let (lines, writer) = Lines::start(stuck.clone(), |lines| format!("{lines} are missing\n")).unwrap();
+        let start = Instant::now();
+        let line = [b'x'; 1023];
+        for _ in 0..4_000 {
+            lines.add(&line, true);
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "only the first one waits");
+        *stuck.1.0.lock() = true;
+        stuck.1.1.notify_all();
+        drop(writer);
+        let told = stuck.0.text();
+        let missing: usize = told.split_once(" are missing").unwrap().0.rsplit('x').next().unwrap().parse().unwrap();
+        let kept = told.matches('x').count() / line.len();
+        assert_eq!(kept + missing, 4_000, "{kept} kept, {missing} missing");
+        assert!(kept * line.len() <= 2 * KEPT_BYTES_MAX, "{kept}");
+    }
+
     fn logging(test: impl FnOnce(&Seen, LineWriter)) {
         let seen = Seen::default();
-        let (lines, writer) = Lines::start(seen.clone()).unwrap();
+        let (lines, writer) = Lines::start(seen.clone(), |lines| format!("{lines} lines are missing\n")).unwrap();
         let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false).without_time();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || test(&seen, writer));
     }
