@@ -1,6 +1,6 @@
 //! The limits that Atoll is to reach, each with its figure.
 
-use crate::results::{Measured, Results};
+use crate::results::{Measured, Outcome, Results};
 use crate::scale::Scale;
 use crate::servers::Kind;
 
@@ -11,6 +11,47 @@ pub(crate) struct Verdict {
     pub(crate) bound: Bound,
     /// None where it was not measured, or not rightly.
     pub(crate) figure: Option<f64>,
+    /// Why the figure does not count, or why there is none.
+    pub(crate) doubt: Option<Doubt>,
+}
+
+/// What is wrong with how something was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Doubt {
+    /// Something else ran meanwhile.
+    Disturbed,
+    /// A median of so few says nothing.
+    FewRounds,
+    /// A server answered wrongly.
+    Invalid,
+}
+
+/// Rounds that a median is of.
+const ROUNDS_MIN: usize = 3;
+
+impl Doubt {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Disturbed => "does not count: other work ran",
+            Self::FewRounds => "does not count: fewer than 3 rounds",
+            Self::Invalid => "**invalid**",
+        }
+    }
+
+    fn of(measured: &Measured) -> Option<Self> {
+        let is_few = measured.rounds.len() < ROUNDS_MIN;
+        is_few.then_some(Self::FewRounds).or_else(|| measured.disturbed().then_some(Self::Disturbed))
+    }
+
+    /// The worst of what the servers of a row are doubted for.
+    fn of_row(results: &Results, row: &str, kinds: &[Kind]) -> Option<Self> {
+        let servers = &results.rows.get(row)?.servers;
+        let doubts = kinds.iter().filter_map(|kind| match servers.get(kind)? {
+            Outcome::Measured(measured) => Self::of(measured),
+            Outcome::Invalid { .. } => Some(Self::Invalid),
+        });
+        doubts.max()
+    }
 }
 
 /// What a figure must be.
@@ -55,10 +96,11 @@ impl Bound {
 
 impl Verdict {
     pub(crate) fn text(&self) -> &'static str {
-        match self.figure {
-            None => "not measured",
-            Some(figure) if self.bound.holds(figure) => "met",
-            Some(_) => "**not met**",
+        match (self.figure, self.doubt) {
+            (_, Some(doubt)) => doubt.text(),
+            (None, None) => "not measured",
+            (Some(figure), None) if self.bound.holds(figure) => "met",
+            (Some(_), None) => "**not met**",
         }
     }
 }
@@ -81,11 +123,13 @@ pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
         what: what.to_owned(),
         bound: Bound::AtLeast(bound),
         figure: ratio(results, row, ours, theirs),
+        doubt: Doubt::of_row(results, row, &[ours, theirs]),
     };
     let p99 = |what: &str, row: &str, bound| Verdict {
         what: what.to_owned(),
         bound: Bound::BelowMs(bound),
         figure: results.measured(row, AtollThree).and_then(Measured::p99_ms).map(|f| f.median),
+        doubt: Doubt::of_row(results, row, &[AtollThree]),
     };
     let mut all: Vec<Verdict> = ratios.into_iter().map(ratio).collect();
     all.push(p99("new tag visible in the other regions, p99", "replicate-new-tag", 20.0));
@@ -96,6 +140,8 @@ pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
         what: "peak memory while 16 clients push and pull 1 GiB".to_owned(),
         bound: Bound::BelowMib(256.0),
         figure: results.measured("memory-1g", AtollOne).and_then(Measured::peak_mib).map(|f| f.median),
+        // A peak is one of all that was pushed and pulled, whatever else ran.
+        doubt: Doubt::of_row(results, "memory-1g", &[AtollOne]).filter(|doubt| *doubt == Doubt::Invalid),
     });
     all
 }
@@ -114,22 +160,27 @@ fn of_scale(results: &Results) -> Vec<Verdict> {
     let large =
         results.scale.values().find(|scale| scale.size.tags >= LARGE_TAGS && scale.size.records >= LARGE_RECORDS);
     let small = results.scale.values().min_by_key(|scale| scale.size.tags);
+    let pulls = large.into_iter().chain(small).flat_map(|scale| scale.pulls.values());
+    let doubt = pulls.filter_map(Doubt::of).max();
     let slowdown = large.zip(small).and_then(|(large, small)| slowdown(large, small));
     vec![
         Verdict {
             what: "pulls at 1,000 tags over those at 1,000,000, the slowest row".to_owned(),
             bound: Bound::AtMost(1.1),
             figure: slowdown,
+            doubt,
         },
         Verdict {
             what: "start to ready at that size".to_owned(),
             bound: Bound::BelowMs(5000.0),
             figure: large.map(|scale| scale.ready_ms.median),
+            doubt: None,
         },
         Verdict {
             what: "resident at that size".to_owned(),
             bound: Bound::BelowMib(512.0),
             figure: large.map(|scale| scale.resident_mib.median.max(scale.peak_mib)),
+            doubt: None,
         },
     ]
 }
@@ -159,5 +210,16 @@ mod tests {
         assert_eq!(text(&results, "manifest GET by tag, over distribution"), "met");
         assert_eq!(text(&results, "manifest GET by tag, over nginx"), "**not met**");
         assert_eq!(text(&results, "new tag visible in the other regions, p99"), "**not met**");
+        let servers = &mut results.rows.get_mut("manifest-tag").unwrap().servers;
+        let Some(Outcome::Measured(nginx)) = servers.get_mut(&Kind::Nginx) else { panic!("it was measured") };
+        nginx.rounds[1].other_load = 0.5;
+        servers.insert(Kind::Distribution, Outcome::Invalid { reason: "404".into() });
+        assert_eq!(text(&results, "manifest GET by tag, over distribution"), "**invalid**");
+        assert!(text(&results, "manifest GET by tag, over nginx").contains("other work"));
+        results.rows.get_mut("replicate-new-tag").unwrap().servers.values_mut().for_each(|server| {
+            let Outcome::Measured(measured) = server else { panic!("it was measured") };
+            measured.rounds.truncate(1);
+        });
+        assert!(text(&results, "new tag visible in the other regions, p99").contains("rounds"));
     }
 }

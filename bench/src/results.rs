@@ -164,7 +164,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A row in which each server has one round.
+    /// A row in which each server has three equal rounds.
     pub(crate) fn row(servers: &[(Kind, f64, f64)]) -> RowResult {
         let setting = Setting {
             taken: "2026-01-01 00:00 UTC".into(),
@@ -177,7 +177,8 @@ pub(crate) mod tests {
             generator: "wrk".into(),
             servers: BTreeMap::new(),
         };
-        let outcome = |rate, p99| Outcome::Measured(Measured { rounds: vec![round(rate, p99)], fsyncs_per_push: None });
+        let outcome =
+            |rate, p99| Outcome::Measured(Measured { rounds: vec![round(rate, p99); 3], fsyncs_per_push: None });
         let servers = servers.iter().map(|(kind, rate, p99)| (*kind, outcome(*rate, *p99))).collect();
         RowResult { setting, seconds: 1, servers }
     }
