@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ApiError;
 use crate::forward::Forwarder;
+use crate::held::Held;
 use crate::{Health, HttpConfig, PeerDirectory};
 
 /// A request's place among those that are served at once: free when its answer was sent and its writes have ended,
@@ -28,6 +29,7 @@ pub struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) forwarder: Forwarder,
     pub(crate) requests: Arc<Semaphore>,
+    pub(crate) held: Held,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -44,7 +46,8 @@ impl App {
         let forwarder = Forwarder::new(config.node, &config.limits);
         let requests = Arc::new(Semaphore::new(config.limits.requests_max));
         let tasks = TaskTracker::new();
-        Arc::new(Self { config, registry, authorizer, peers, health, metrics, forwarder, requests, tasks })
+        let held = Held::default();
+        Arc::new(Self { config, registry, authorizer, peers, health, metrics, forwarder, requests, held, tasks })
     }
 
     /// Waits for writes and drains that outlived their connections. Call it after [`crate::serve`] has returned; every

@@ -12,8 +12,10 @@ use futures::{Stream, StreamExt};
 use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
+
+use crate::held::{Held, Part};
 
 /// Bytes of a refused request's body that are read and thrown away: a connection closed with unread bytes is reset,
 /// and a reset can destroy the answer before the client has read it.
@@ -22,6 +24,16 @@ const DRAIN_BYTES_MAX: u64 = 16 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// What a client must send within the time that it may be idle, in bytes: whoever trickles is as good as silent.
 const PROGRESS_BYTES_MIN: u64 = 1 << 10;
+
+/// How long a body that is held whole may take to come.
+const COLLECT_TIME: Duration = Duration::from_secs(120);
+
+/// A body, and the memory that it takes: to be kept for as long as its bytes are.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) bytes: Bytes,
+    pub(crate) part: Part,
+}
 
 /// A request's body. What nobody has read when it is dropped is drained, within bounds, by a tracked task.
 #[derive(Debug)]
@@ -102,20 +114,26 @@ impl RequestBody {
         Some(Err(error))
     }
 
-    /// All of it, if it has at most `limit` bytes.
-    pub(crate) async fn collect(mut self, limit: u64) -> Result<Bytes, RegistryError> {
+    /// All of it, if it has at most `limit` bytes and comes within [`COLLECT_TIME`]. What has come takes its part of
+    /// `held`, so that a client that is slow holds no more than it has sent.
+    pub(crate) async fn collect(mut self, limit: u64, held: &Held) -> Result<Collected, RegistryError> {
+        let too_large = |actual| Err(RegistryError::ManifestTooLarge { actual, limit });
         if let Some(length) = self.length.filter(|length| *length > limit) {
-            return Err(RegistryError::ManifestTooLarge { actual: length, limit });
+            return too_large(length);
         }
-        let mut all = BytesMut::new();
-        while let Some(piece) = self.next().await {
+        let until = Instant::now() + COLLECT_TIME;
+        let late = |_| RegistryError::BodyTorn(format!("the body did not come within {COLLECT_TIME:?}; send it again"));
+        let (mut bytes, mut part) = (BytesMut::new(), held.part());
+        while let Some(piece) = timeout_at(until, self.next()).await.map_err(late)? {
             let piece = piece.map_err(|e| RegistryError::BodyTorn(e.to_string()))?;
-            all.extend_from_slice(&piece);
-            if all.len() as u64 > limit {
-                return Err(RegistryError::ManifestTooLarge { actual: all.len() as u64, limit });
+            let length = bytes.len() + piece.len();
+            if length as u64 > limit {
+                return too_large(length as u64);
             }
+            part.grow_to(length).await?;
+            bytes.extend_from_slice(&piece);
         }
-        Ok(all.freeze())
+        Ok(Collected { bytes: bytes.freeze(), part })
     }
 
     /// Its pieces as they come; an error ends them.
@@ -220,16 +238,31 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_collected_up_to_its_limit() {
         let (body, _) = request(Body::from("abc"), Duration::from_secs(60));
-        assert_eq!(&body.collect(3).await.unwrap()[..], b"abc");
+        assert_eq!(&body.collect(3, &Held::default()).await.unwrap().bytes[..], b"abc");
         let (body, _) = request(Body::from("abcd"), Duration::from_secs(60));
-        assert!(matches!(body.collect(3).await, Err(RegistryError::ManifestTooLarge { limit: 3, .. })));
+        assert!(matches!(
+            body.collect(3, &Held::default()).await,
+            Err(RegistryError::ManifestTooLarge { limit: 3, .. })
+        ));
     }
 
     #[tokio::test]
     async fn a_client_that_sends_nothing_is_given_up() {
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
         let (body, _) = request(never, Duration::from_millis(20));
-        assert!(matches!(body.collect(3).await, Err(RegistryError::BodyTorn(_))));
+        assert!(matches!(body.collect(3, &Held::default()).await, Err(RegistryError::BodyTorn(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_trickles_is_given_up_in_the_end() {
+        let trickle = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 2048])), ()))
+        });
+        let (body, _) = request(Body::from_stream(trickle), Duration::from_secs(60));
+        let start = Instant::now();
+        assert!(matches!(body.collect(1 << 20, &Held::default()).await, Err(RegistryError::BodyTorn(_))));
+        assert_eq!(start.elapsed().as_secs(), COLLECT_TIME.as_secs());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod forward;
 mod handlers;
 mod head;
 pub mod headers;
+mod held;
 mod ports;
 mod query;
 mod range;

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{Answer, Ask, created, empty, set, set_number, written};
 use crate::ApiError;
-use crate::body::RequestBody;
+use crate::body::{Collected, RequestBody};
 use crate::conditional::{client_has_it, entity_tag, expected};
 use crate::headers::{DOCKER_CONTENT_DIGEST, InvalidHeader, OCI_SUBJECT, OCI_TAG};
 
@@ -67,14 +67,14 @@ pub(super) async fn put(ask: &Ask, name: RepositoryName, reference: Reference, b
     let expected = expected(&ask.parts.headers)?;
     let extra_tags = tags(ask, &reference)?;
     let content_type = content_type(ask)?;
-    let body = body.collect(MANIFEST_BYTES_MAX).await?;
+    let Collected { bytes, part } = body.collect(MANIFEST_BYTES_MAX, &ask.app.held).await?;
     let (registry, options) = (ask.app.registry.clone(), ask.write());
     let target = PutTarget { reference, extra_tags: extra_tags.clone(), expected };
-    let put =
-        ask.to_its_end(
-            async move { registry.put_manifest(&access, target, content_type.as_deref(), body, &options).await },
-        );
-    let put = put.await?;
+    let put = async move {
+        let _part = part;
+        registry.put_manifest(&access, target, content_type.as_deref(), bytes, &options).await
+    };
+    let put = ask.to_its_end(put).await?;
     let mut response = created(&format!("/v2/{name}/manifests/{}", put.digest), &put.digest, put.revision);
     set(&mut response, header::ETAG, &entity_tag(&put.digest));
     if let Some(subject) = put.subject {
