@@ -17,15 +17,18 @@ pub(crate) enum Plant {
     NeverReadOnly,
     /// A node stops applying for good.
     DeadFollower,
+    /// Objects that nothing names any more are not written down as garbage.
+    GarbageNotWritten,
 }
 
-const PLANTS: [(&str, Plant); 6] = [
+const PLANTS: [(&str, Plant); 7] = [
     ("lost-write", Plant::LostWrite),
     ("stale-barrier", Plant::StaleBarrier),
     ("lost-object", Plant::LostObject),
     ("skipped-apply", Plant::SkippedApply),
     ("never-read-only", Plant::NeverReadOnly),
     ("dead-follower", Plant::DeadFollower),
+    ("garbage-not-written", Plant::GarbageNotWritten),
 ];
 
 /// Whether this bug is planted.

@@ -5,17 +5,19 @@
 //! in mid-write, leave nodes behind, fail barriers. It never does what Raft must not: a write is committed once, in one
 //! order, and what was acknowledged stays.
 
+mod apply;
 mod leading;
 mod propose;
 mod replica;
 mod seat;
 mod truth;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_metadata::{Command, Entry, Envelope, MemoryKv, Outcome};
-use atoll_types::{ClusterId, NodeId, RequestId, Revision};
+use atoll_types::{ClusterId, NodeId, ObjectName, RequestId, Revision};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -61,8 +63,8 @@ struct State {
     replicas: Vec<Replica>,
     /// What a fault adds to the wall clock of whoever leads, in milliseconds.
     skew_ms: i64,
-    /// Writes whose outcome nobody was told.
-    unknown: u64,
+    /// Objects of writes whose outcome nobody was told.
+    unknown: BTreeSet<ObjectName>,
     dice: Dice,
 }
 
@@ -72,7 +74,16 @@ impl Log {
         let cluster = ClusterId::from_bytes([7; 16]);
         let replicas = (0..net.nodes()).map(|_| Replica::default()).collect();
         let truth = Truth::new(judge.clone());
-        let state = State { truth, leader: None, term: 0, limbo: Vec::new(), replicas, skew_ms: 0, unknown: 0, dice };
+        let state = State {
+            truth,
+            leader: None,
+            term: 0,
+            limbo: Vec::new(),
+            replicas,
+            skew_ms: 0,
+            unknown: BTreeSet::new(),
+            dice,
+        };
         let (committed, start) = (watch::Sender::new(0), Instant::now());
         let log = Arc::new(Self { cluster, state: Mutex::new(state), committed, net, judge, trace, start });
         log.must(Command::InitCluster { cluster, epoch: 1 });
@@ -137,9 +148,9 @@ impl Log {
         self.state.lock().replicas[node].told_read_only
     }
 
-    /// How many writes have an outcome that nobody was told: their objects stay.
-    pub(crate) fn unknown(&self) -> u64 {
-        self.state.lock().unknown
+    /// Whether a write that would have named an object has an outcome that nobody was told: it stays.
+    pub(crate) fn may_be_named(&self, object: &ObjectName) -> bool {
+        self.state.lock().unknown.contains(object)
     }
 
     pub(crate) fn leader(&self) -> Option<usize> {

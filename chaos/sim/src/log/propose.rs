@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use atoll_metadata::{Entry, Outcome, Rejection};
+use atoll_metadata::{BlobSource, Command, Entry, Outcome, Rejection};
 use atoll_registry::{Applied, Proposal, ProposeError};
-use atoll_types::{NodeId, Revision};
+use atoll_types::{NodeId, ObjectName, Revision};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::{ANSWER_WAIT, Log};
@@ -36,11 +36,11 @@ impl Log {
             let read_write = self.state.lock().replicas[node].is_read_write();
             if !read_write || Instant::now() >= proposal.deadline {
                 let refused = if read_write { refused } else { "no quorum is in reach" };
-                return Err(self.failure(lost, refused));
+                return Err(self.failure(&entry.command, lost, refused));
             }
             match self.attempt(node, &entry, proposal.deadline).await {
                 Attempt::Applied(_, Outcome::Rejected(Rejection::Expired)) if lost.is_some() => {
-                    return Err(self.failure(lost, refused));
+                    return Err(self.failure(&entry.command, lost, refused));
                 }
                 Attempt::Applied(revision, outcome) => {
                     return Ok(self.done(node, revision, outcome, proposal.deadline).await);
@@ -131,13 +131,22 @@ impl Log {
         matches!(timeout_at(until, changed.wait_for(|applied| *applied >= revision)).await, Ok(Ok(_)))
     }
 
-    fn failure(&self, lost: Option<&str>, refused: &str) -> ProposeError {
+    fn failure(&self, command: &Command, lost: Option<&str>, refused: &str) -> ProposeError {
         match lost {
             Some(why) => {
-                self.state.lock().unknown += 1;
+                self.state.lock().unknown.extend(named(command));
                 ProposeError::Unknown(why.to_owned())
             }
             None => ProposeError::NotProposed(refused.to_owned()),
         }
+    }
+}
+
+/// The objects that a command would have named.
+fn named(command: &Command) -> Vec<ObjectName> {
+    match command {
+        Command::LinkBlob { source: BlobSource::Uploaded { object, .. }, .. } => vec![*object],
+        Command::RecordCopies { copies, .. } => copies.iter().map(|copy| copy.object).collect(),
+        _ => Vec::new(),
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_metadata::{MemoryKv, apply};
+use atoll_metadata::MemoryKv;
 use atoll_types::Revision;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::apply::apply;
 use super::{ANSWER_WAIT, Log, PULSE, QUORUM_WINDOW, State};
 use crate::plant::{Plant, is_planted};
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atoll_metadata::{Applied, Command, Entry, MemoryKv, Outcome, Rejection, apply, read};
+use atoll_metadata::{Applied, Command, Entry, MemoryKv, Outcome, Rejection, read};
 use atoll_types::{Digest, ObjectName, RegionId, RepositoryName, Revision, Tag};
 
+use super::apply::apply;
 use crate::judge::Judge;
 
 /// From which revision on, and to what; `None`: it was removed.
