@@ -59,6 +59,11 @@ impl Kind {
         Self::Referrers,
     ];
 
+    /// Whether it changes something.
+    pub(crate) const fn is_write(self) -> bool {
+        !matches!(self, Self::PullTag | Self::PullDigest | Self::PullRange | Self::List)
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -298,9 +303,9 @@ pub(crate) struct LagSeen {
     pub(crate) at: Micros,
     pub(crate) revision: u64,
     pub(crate) regions: Vec<Lag>,
-    /// By region, in the order of the nodes: digests of whole objects in its store.
+    /// By region, in the order of the nodes: digests of whole objects in its store; nothing of one that was away.
     #[serde(skip)]
-    pub(crate) stores: Vec<std::collections::BTreeSet<String>>,
+    pub(crate) stores: Vec<Option<std::collections::BTreeSet<String>>>,
 }
 
 /// What a process used.
@@ -340,7 +345,7 @@ pub(crate) struct StoresAtRest {
     pub(crate) digests: Vec<std::collections::BTreeSet<String>>,
     /// By node: files that are no whole object.
     pub(crate) broken: Vec<Vec<String>>,
-    /// By node: what it says that each region lacks.
+    /// By node: what it says that each region lacks; nothing of one that did not answer.
     pub(crate) lag: Vec<Vec<Lag>>,
     /// By node: temporary files of its store.
     pub(crate) temporary: Vec<u64>,

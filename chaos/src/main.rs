@@ -109,7 +109,7 @@ fn request(arguments: &Arguments) -> anyhow::Result<Request> {
         environment: Vec::new(),
         environment_of_one: Vec::new(),
         failpoint: arguments.names.first().filter(|_| arguments.run == "failpoints").cloned(),
-        until: None,
+        until: Vec::new(),
         keep_going: arguments.keep_going,
     })
 }

@@ -18,6 +18,8 @@ use crate::workload::{BlobRead, Known, World, brought};
 /// How long a cluster may take to heal.
 const HEALING_MAX: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long the push that shows it may take to be everywhere.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 /// Readers of the audit.
 const READERS: usize = 4;
 
@@ -56,6 +58,9 @@ fn missing(cluster: &mut Cluster) -> Vec<String> {
     }
     for node in 0..NODES {
         match cluster.desk.lag(node) {
+            Ok((_, regions)) if regions.len() != NODES => {
+                missing.push(format!("node {node} knows the lag of {} regions", regions.len()));
+            }
             Ok((_, regions)) => missing.extend(
                 regions
                     .iter()
@@ -143,12 +148,14 @@ impl Ledger {
     }
 }
 
-/// Reads all that was acknowledged, and what was deleted, at every node; and looks into the stores.
+/// Looks into the stores, and reads all that was acknowledged, and what was deleted, at every node.
 pub(crate) fn audit(cluster: &Cluster, world: &Arc<World>, ledger: &Ledger, again: usize) {
     world.recorder.add(|h| h.unfinished_before = ledger.unfinished);
     for old in ledger.sample(again) {
         world.recorder.add(|h| h.pushed.extend(Ledger::pushes(old)));
     }
+    // First: a pull may heal what a store lacks.
+    look_into_stores(cluster, &world.recorder);
     let due: Vec<Known> = world.known().into_iter().chain(world.taken()).chain(ledger.sample(again).cloned()).collect();
     let share = due.len().div_ceil(READERS).max(1);
     std::thread::scope(|scope| {
@@ -157,7 +164,6 @@ pub(crate) fn audit(cluster: &Cluster, world: &Arc<World>, ledger: &Ledger, agai
         }
     });
     read_tags(world);
-    look_into_stores(cluster, &world.recorder);
     compare_states(cluster, &world.recorder);
 }
 
@@ -202,7 +208,14 @@ fn read_tag(world: &World, client: &Client, repository: &str, tag: &str) {
 
 fn look_into_stores(cluster: &Cluster, recorder: &Recorder) {
     let mut stores = Stores::default();
-    let lag = (0..NODES).map(|node| cluster.desk.lag(node).map(|(_, regions)| regions).unwrap_or_default()).collect();
+    let told = || (0..NODES).map(|node| cluster.desk.lag(node).map(|(_, regions)| regions).unwrap_or_default());
+    let mut lag: Vec<_> = told().collect();
+    // The push that showed that the cluster has healed is on its way to the other regions still.
+    let until = Instant::now() + SETTLES_WITHIN;
+    while lag.iter().flatten().any(|region| region.blobs != Some(0)) && Instant::now() < until {
+        std::thread::sleep(LOOK_AGAIN);
+        lag = told().collect();
+    }
     let seen: Vec<_> = cluster.desk.nodes.iter().map(|node| stores.read(node)).collect();
     let (digests, broken) = seen.into_iter().map(|s| (s.digests, s.broken)).unzip();
     let temporary = cluster.desk.nodes.iter().map(temporary_files).collect();

@@ -62,6 +62,11 @@ impl Stores {
     }
 }
 
+/// The file of a blob at a node.
+pub(crate) fn file_of(node: &NodeSpec, digest: &Digest) -> Option<PathBuf> {
+    objects(node).into_iter().find(|file| digest_of(file).as_ref() == Some(digest))
+}
+
 /// The files of all objects of a node.
 fn objects(node: &NodeSpec) -> Vec<PathBuf> {
     let folders = entries(&node.data().join("blobs/objects"));

@@ -1,5 +1,6 @@
 //! Watches a cluster while clients and faults are at it: who leads, how far each region lags, what processes use.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// Asking for the lag starts a process and reads three stores.
 const LAG_EVERY: Duration = Duration::from_millis(1_500);
 const PAGE_BYTES: u64 = 4096;
+/// Of `st_blocks` (inode(7)).
+const BLOCK_BYTES: u64 = 512;
 
 /// A watcher that runs until it is told to stop.
 pub(crate) struct Watch {
@@ -45,10 +48,9 @@ impl Watch {
     }
 
     /// Ends it.
-    pub(crate) fn stop(self) {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        // One that panicked has said so on standard error.
-        let _ = self.thread.join();
+        self.thread.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))
     }
 }
 
@@ -82,9 +84,13 @@ impl Watcher {
         self.turn += 1;
         let node = self.turn % NODES;
         let runs = self.pids.lock()[node].is_some_and(|pid| !is_stopped(pid));
+        let before = self.desk.away();
         let Some((revision, regions)) = runs.then(|| self.desk.lag(node).ok()).flatten() else { return };
         let at = self.recorder.now();
-        let stores = self.desk.nodes.iter().map(|n| self.stores.read(n).digests).collect();
+        let stores: Vec<_> = self.desk.nodes.iter().map(|n| self.stores.read(n).digests).collect();
+        let after = self.desk.away();
+        let is_away = |node: usize| before[node] || after[node];
+        let stores = stores.into_iter().enumerate().map(|(node, store)| (!is_away(node)).then_some(store)).collect();
         self.recorder.add(|h| h.lags.push(LagSeen { node, at, revision, regions, stores }));
     }
 }
@@ -104,8 +110,19 @@ fn usage(node: usize, pid: u32, data: &Path, at: u64) -> Option<Usage> {
         resident_bytes: resident_bytes(pid)?,
         descriptors: count("fd")?,
         threads: count("task")?,
-        temporary_bytes: bytes_below(&data.join("blobs/tmp")) + bytes_below(&data.join("spool")),
+        temporary_bytes: bytes_below(&data.join("blobs/tmp")) + bytes_below(&data.join("spool")) + spooled_bytes(pid),
     })
+}
+
+/// Bytes on disk of what a node spools: files without a name that it holds open.
+pub(crate) fn spooled_bytes(pid: u32) -> u64 {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let nameless = files.filter(|f| {
+        let target = std::fs::read_link(f.path()).unwrap_or_default();
+        let target = target.to_string_lossy();
+        target.contains("/spool/") && target.ends_with(" (deleted)")
+    });
+    nameless.filter_map(|f| Some(std::fs::metadata(f.path()).ok()?.blocks() * BLOCK_BYTES)).sum()
 }
 
 /// What a process has in memory.

@@ -10,8 +10,19 @@ use anyhow::Context;
 use crate::{prerequisites, workspace};
 
 /// As `dev` builds, so that nothing is built twice.
-const BUILD: [&str; 9] =
-    ["build", "--quiet", "--workspace", "--locked", "--bin", "atoll", "--bin", "atoll-chaos", "--test"];
+const BUILD: [&str; 11] = [
+    "build",
+    "--quiet",
+    "--workspace",
+    "--locked",
+    "--bin",
+    "atoll",
+    "--bin",
+    "atoll-chaos",
+    "--bin",
+    "atoll-sim",
+    "--test",
+];
 /// The same selection as `dev`'s, for the same features.
 const TESTS: &str = "process";
 /// `atoll` with planted bugs, in a folder of its own: its features are others.

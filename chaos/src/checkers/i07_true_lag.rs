@@ -1,6 +1,6 @@
 //! I7: reported lag is never below the true lag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{History, LagSeen, Outcome, What};
 
@@ -22,16 +22,17 @@ pub(super) fn check(history: &History) -> Vec<String> {
         .collect()
 }
 
-/// Blobs that were acknowledged and stay linked: the first revision of each, and its size.
+/// Blobs that were acknowledged and stay linked by a repository: the first revision of each, and its size.
 fn live(history: &History) -> BTreeMap<&str, (u64, u64)> {
+    let gone = history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome != Outcome::Failed);
+    let gone: BTreeSet<(&str, &str)> = gone.map(|d| (&*d.repository, &*d.digest)).collect();
     let mut live = BTreeMap::new();
     for push in history.pushed.iter().filter(|p| p.what == What::Blob && p.outcome == Outcome::Ok) {
-        let Some(revision) = push.revision else { continue };
+        let Some(revision) = push.revision.filter(|_| !gone.contains(&(&*push.repository, &*push.digest))) else {
+            continue;
+        };
         let entry = live.entry(&*push.digest).or_insert((revision, push.bytes));
         entry.0 = entry.0.min(revision);
-    }
-    for delete in history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome != Outcome::Failed) {
-        live.remove(&*delete.digest);
     }
     live
 }
@@ -40,7 +41,7 @@ fn too_low(seen: &LagSeen, place: usize, region: &str, live: &BTreeMap<&str, (u6
     let report = seen.regions.iter().find(|r| r.region == region)?;
     // Unknown is not zero: it says nothing that could be wrong.
     let (blobs, bytes) = (report.blobs?, report.bytes?);
-    let store = seen.stores.get(place)?;
+    let store = seen.stores.get(place)?.as_ref()?;
     let lacks = live.iter().filter(|(digest, (revision, _))| *revision <= seen.revision && !store.contains(**digest));
     let (count, size) = lacks.fold((0, 0), |(count, size), (_, (_, bytes))| (count + 1, size + bytes));
     (blobs < count || bytes < size).then(|| {
@@ -60,7 +61,7 @@ mod tests {
     fn history(blobs: Option<u64>, revision: u64, stored: &[&str]) -> History {
         let lag =
             Lag { region: "us-east".into(), known: None, blobs, bytes: blobs.map(|b| b * 10), oldest_age_ms: None };
-        let stores = vec![stored.iter().map(|d| (*d).to_owned()).collect(); 3];
+        let stores = vec![Some(stored.iter().map(|d| (*d).to_owned()).collect()); 3];
         History {
             pushed: ["a", "b"].map(|d| pushed(What::Blob, d, (0, 5), Outcome::Ok)).into(),
             lags: vec![LagSeen { node: 1, at: 7, revision, regions: vec![lag], stores }],
@@ -81,6 +82,15 @@ mod tests {
     fn what_was_deleted_is_not_wanted() {
         let mut history = history(Some(1), 9, &[]);
         history.deleted.push(deleted(What::Blob, "b", (6, 7), Outcome::Unknown));
+        assert_eq!(check(&history).len(), 0);
+        history.deleted[0].repository = "elsewhere".into();
+        assert_eq!(check(&history).len(), 1, "another repository links it");
+    }
+
+    #[test]
+    fn a_store_that_is_away_tells_nothing() {
+        let mut history = history(Some(0), 9, &[]);
+        history.lags[0].stores[0] = None;
         assert_eq!(check(&history).len(), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cluster::NODES;
 use crate::history::History;
 
 /// What nodes said of their lead, and the checks of their state. One that was never made proves nothing.
@@ -44,9 +45,11 @@ fn terms_that_go_back(history: &History) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// That the command calls them equal is not believed.
+/// That the command calls them equal is not believed, nor that it asked all.
 fn differ(nodes: &[(String, Option<String>)]) -> bool {
-    nodes.windows(2).any(|pair| pair[0].1 != pair[1].1) || nodes.iter().any(|(_, hash)| hash.is_none())
+    nodes.len() != NODES
+        || nodes.windows(2).any(|pair| pair[0].1 != pair[1].1)
+        || nodes.iter().any(|(_, hash)| hash.is_none())
 }
 
 #[cfg(test)]
@@ -55,6 +58,7 @@ mod tests {
     use crate::history::{HashCheck, TermSeen};
 
     fn history(hashes: [&str; 2], equal: bool) -> History {
+        let hashes = [hashes[0], hashes[0], hashes[1]];
         let nodes = hashes.map(|h| ("n".to_owned(), Some(h.to_owned()))).into();
         History { hashes: vec![HashCheck { nodes, equal, failure: None }], ..History::default() }
     }
@@ -65,6 +69,9 @@ mod tests {
         assert_eq!(check(&history(["a", "b"], true)).len(), 1);
         assert_eq!(check(&history(["a", "a"], false)).len(), 1);
         assert_eq!(check(&History::default()).len(), 1);
+        let mut few = history(["a", "a"], true);
+        few.hashes[0].nodes.pop();
+        assert_eq!(check(&few).len(), 1, "a node was left out");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::cluster::Lag;
 use crate::cluster::spec::REGIONS;
 use crate::history::{History, Outcome, StoresAtRest, What};
 
@@ -10,7 +11,7 @@ use crate::history::{History, Outcome, StoresAtRest, What};
 pub(super) fn check(history: &History) -> Vec<String> {
     let Some(rest) = &history.at_rest else { return vec!["nobody looked into the stores".to_owned()] };
     let linked = linked(history);
-    let mut found: Vec<String> = counters(rest).collect();
+    let mut found: Vec<String> = counters(rest).chain(silent(rest)).collect();
     for (region, store) in REGIONS.iter().zip(&rest.digests) {
         let lacks: Vec<&&str> = linked.iter().filter(|d| !store.contains(**d)).collect();
         if !lacks.is_empty() && !history.damaged {
@@ -26,18 +27,19 @@ pub(super) fn check(history: &History) -> Vec<String> {
     found
 }
 
-/// Digests of blobs that were acknowledged, and not asked to be deleted.
+/// Digests of blobs that were acknowledged in some repository, and not asked to be deleted there.
 fn linked(history: &History) -> BTreeSet<&str> {
-    let mut linked: BTreeSet<&str> = history
-        .pushed
-        .iter()
-        .filter(|p| p.what == What::Blob && p.outcome == Outcome::Ok)
-        .map(|p| &*p.digest)
-        .collect();
-    for delete in history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome != Outcome::Failed) {
-        linked.remove(&*delete.digest);
-    }
-    linked
+    let gone = history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome != Outcome::Failed);
+    let gone: BTreeSet<(&str, &str)> = gone.map(|d| (&*d.repository, &*d.digest)).collect();
+    let pushed = history.pushed.iter().filter(|p| p.what == What::Blob && p.outcome == Outcome::Ok);
+    pushed.filter(|p| !gone.contains(&(&*p.repository, &*p.digest))).map(|p| &*p.digest).collect()
+}
+
+/// A node that did not tell what every region lacks has told nothing.
+fn silent(rest: &StoresAtRest) -> impl Iterator<Item = String> + '_ {
+    let knows = |regions: &[Lag], region: &str| regions.iter().any(|r| r.region == region);
+    let silent = rest.lag.iter().enumerate().filter(move |(_, lag)| !REGIONS.iter().all(|r| knows(lag, r)));
+    silent.map(|(node, lag)| format!("at rest node {node} told the lag of {} regions", lag.len()))
 }
 
 fn counters(rest: &StoresAtRest) -> impl Iterator<Item = String> + '_ {
@@ -54,20 +56,25 @@ fn counters(rest: &StoresAtRest) -> impl Iterator<Item = String> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::pushed;
+    use super::super::sample::{deleted, pushed};
     use super::*;
-    use crate::cluster::Lag;
 
     fn history(stored: &[&str], blobs: u64, broken: &[&str]) -> History {
-        let lag =
-            Lag { region: "us-east".into(), known: None, blobs: Some(blobs), bytes: Some(0), oldest_age_ms: None };
+        let lag = |region: &str, blobs| Lag {
+            region: region.into(),
+            known: None,
+            blobs: Some(blobs),
+            bytes: Some(0),
+            oldest_age_ms: None,
+        };
+        let lag = vec![lag(REGIONS[0], blobs), lag(REGIONS[1], 0), lag(REGIONS[2], 0)];
         let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         History {
             pushed: vec![pushed(What::Blob, "a", (0, 1), Outcome::Ok)],
             at_rest: Some(StoresAtRest {
                 digests: vec![strings(stored).into_iter().collect()],
                 broken: vec![strings(broken)],
-                lag: vec![vec![lag]],
+                lag: vec![lag],
                 temporary: Vec::new(),
             }),
             ..History::default()
@@ -86,5 +93,19 @@ mod tests {
             rest.lag[0][0].oldest_age_ms = Some(3);
         }
         assert_eq!(check(&aged).len(), 1, "nothing is wanted, and something is old");
+        let mut mute = history(&["a"], 0, &[]);
+        if let Some(rest) = &mut mute.at_rest {
+            rest.lag[0].pop();
+        }
+        assert_eq!(check(&mute).len(), 1, "a region of which nothing was said");
+    }
+
+    #[test]
+    fn what_another_repository_links_must_be_there() {
+        let mut history = history(&[], 0, &[]);
+        history.deleted.push(deleted(What::Blob, "a", (2, 3), Outcome::Ok));
+        assert_eq!(check(&history).len(), 0);
+        history.deleted[0].repository = "elsewhere".into();
+        assert_eq!(check(&history).len(), 1);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::NODES;
 use super::spec::NodeSpec;
 use crate::client::Client;
 
@@ -33,9 +35,21 @@ pub(crate) struct Status {
 pub(crate) struct Desk {
     pub(crate) binary: PathBuf,
     pub(crate) nodes: Vec<NodeSpec>,
+    /// Nodes whose store is not where it should be, so that it tells nothing.
+    pub(crate) away: [AtomicBool; NODES],
 }
 
 impl Desk {
+    /// A node's store goes away, or is there again with its node ready.
+    pub(crate) fn set_away(&self, node: usize, away: bool) {
+        self.away[node].store(away, Ordering::SeqCst);
+    }
+
+    /// Which stores are away.
+    pub(crate) fn away(&self) -> [bool; NODES] {
+        std::array::from_fn(|node| self.away[node].load(Ordering::SeqCst))
+    }
+
     /// The command line, asked of a node, however it ends.
     pub(crate) fn try_ask(&self, node: usize, arguments: &[&str]) -> anyhow::Result<Output> {
         let url = format!("http://{}", self.nodes[node].listen.admin);

@@ -50,13 +50,6 @@ impl Disk {
         run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&self.at))
     }
 
-    /// What was not synced is lost from now on, and nothing more is written (ext4's shutdown, without flushing its log).
-    pub(crate) fn cut_power(&self) -> anyhow::Result<()> {
-        const SHUT_DOWN: &str =
-            "import fcntl,os,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, bytes([2,0,0,0]))";
-        run(Command::new("python3").args(["-c", SHUT_DOWN]).arg(&self.at))
-    }
-
     /// Mounts it again, with what was synced. Nobody may use it.
     pub(crate) fn restore_power(&self) -> anyhow::Result<()> {
         run(Command::new("umount").arg(&self.at))?;
@@ -91,6 +84,14 @@ impl Disk {
             _ => Ok(()),
         }
     }
+}
+
+/// What was not synced is lost from now on, and nothing more is written (ext4's shutdown, without flushing its log).
+pub(crate) fn cut_power(disks: &[&Disk]) -> anyhow::Result<()> {
+    const SHUT_DOWN: &str = "import fcntl,os,sys
+disks = [os.open(disk, os.O_RDONLY) for disk in sys.argv[1:]]
+for disk in disks: fcntl.ioctl(disk, 0x8004587D, bytes([2,0,0,0]))";
+    run(Command::new("python3").args(["-c", SHUT_DOWN]).args(disks.iter().map(|disk| &disk.at)))
 }
 
 impl Drop for Disk {

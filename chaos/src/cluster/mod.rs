@@ -6,6 +6,7 @@ pub(crate) mod ports;
 mod process;
 pub(crate) mod spec;
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 
 pub(crate) use self::ask::{Desk, Lag, Status};
 use self::process::Process;
+pub(crate) use self::spec::More;
 pub(crate) use self::spec::Timing;
 use self::spec::{Addresses, REGIONS};
 use crate::client::Client;
@@ -27,6 +29,11 @@ use crate::wait::wait_for;
 pub(crate) const READY_WAIT: Duration = Duration::from_secs(60);
 /// Nodes in a cluster.
 pub(crate) const NODES: usize = REGIONS.len();
+
+/// Of a log, for people.
+const TAIL_BYTES: usize = 8 << 10;
+/// What a thread says that ends as no thread should.
+const PANIC: &str = "panicked at";
 
 /// A node that should be ready is not: not a failure of the harness.
 #[derive(Debug)]
@@ -46,8 +53,7 @@ pub(crate) struct Options {
     /// The program under test.
     pub(crate) binary: PathBuf,
     pub(crate) timing: Timing,
-    /// More lines of `[raft]`, each with its end.
-    pub(crate) retention: &'static str,
+    pub(crate) more: More,
     /// Variables of every start; `{node}` in a value is the node's name.
     pub(crate) environment: Vec<(String, String)>,
     /// Variables of the first node alone.
@@ -68,65 +74,20 @@ pub(crate) struct Cluster {
     /// Nodes that were started with variables of their own.
     armed: [bool; NODES],
     disks: Vec<disk::Disk>,
+    /// Bytes of each node's log that were looked through.
+    logs_read: [usize; NODES],
     _folder: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Starts all nodes and returns once each takes pushes.
-    pub(crate) fn start(options: Options) -> anyhow::Result<Self> {
-        let mut cluster = Self::prepare(options)?;
-        for node in 0..NODES {
-            cluster.start_node(node, &[])?;
-        }
-        cluster.wait_ready()?;
-        Ok(cluster)
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        (0..NODES).try_for_each(|node| self.start_node(node, &[]))?;
+        self.wait_ready()
     }
 
-    /// Starts all nodes, each with variables of its own, and starts those again without them that end; returns once
-    /// each takes pushes, and how many ended.
-    pub(crate) fn start_armed(options: Options, armed: &[(String, String); NODES]) -> anyhow::Result<(Self, usize)> {
-        let mut cluster = Self::prepare(options)?;
-        for (node, variable) in armed.iter().enumerate() {
-            cluster.start_node(node, std::slice::from_ref(variable))?;
-        }
-        let mut deaths = 0;
-        let clients: Vec<Client> = (0..NODES).map(|n| cluster.client(n)).collect();
-        let mut failure = None;
-        wait_for("all nodes take pushes", READY_WAIT, || {
-            match cluster.revive() {
-                Ok(revived) => deaths += revived,
-                Err(error) => failure = Some(error),
-            }
-            (failure.is_some() || clients.iter().all(Client::ready)).then_some(())
-        })
-        .map_err(|error| NotBack(format!("{error:#}\n{}", cluster.log_tail(0))))?;
-        failure.map_or(Ok((cluster, deaths)), Err)
-    }
-
-    /// Starts the nodes again that ended by themselves; how many.
-    pub(crate) fn revive(&mut self) -> anyhow::Result<usize> {
-        let mut revived = 0;
-        for node in 0..NODES {
-            if self.ended(node).is_some() {
-                self.start_node(node, &[])?;
-                revived += 1;
-            }
-        }
-        Ok(revived)
-    }
-
-    /// Starts the nodes anew that run with variables of their own, without them.
-    pub(crate) fn disarm(&mut self) -> anyhow::Result<()> {
-        for node in 0..NODES {
-            if self.armed[node] {
-                self.kill(node)?;
-                self.start_node(node, &[])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn prepare(options: Options) -> anyhow::Result<Self> {
+    /// A cluster none of whose nodes runs yet.
+    pub(crate) fn unstarted(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("atoll-chaos-").tempdir().context("no temporary folder")?;
         let links = Links::new(NODES)?;
         let pids = Arc::new(Mutex::new(vec![None; NODES]));
@@ -144,13 +105,24 @@ impl Cluster {
             if let Some(kind) = options.disk {
                 disks.push(disk::Disk::mount(&node.disk(), kind)?);
             }
-            std::fs::write(node.config(), spec::config(&nodes, place, &id, options.timing, options.retention))
+            std::fs::write(node.config(), spec::config(&nodes, place, &id, options.timing, options.more))
                 .context("cannot write a configuration")?;
         }
         let processes = (0..NODES).map(|_| None).collect();
-        let desk = Arc::new(Desk { binary: options.binary.clone(), nodes });
+        let desk = Arc::new(Desk { binary: options.binary.clone(), nodes, away: Default::default() });
         let armed = [false; NODES];
-        Ok(Self { desk, links, options, recorder: None, processes, pids, armed, disks, _folder: folder })
+        Ok(Self {
+            desk,
+            links,
+            options,
+            recorder: None,
+            processes,
+            pids,
+            armed,
+            disks,
+            logs_read: [0; NODES],
+            _folder: folder,
+        })
     }
 
     /// Starts a node that does not run, with more variables for this start alone.
@@ -183,11 +155,16 @@ impl Cluster {
         self.processes[node].take().map_or(Ok(()), Process::kill)
     }
 
+    /// Whether a node was started with variables of its own.
+    pub(crate) fn is_armed(&self, node: usize) -> bool {
+        self.armed[node]
+    }
+
     /// Ends a node in good order; how it ended.
     pub(crate) fn terminate(&mut self, node: usize) -> anyhow::Result<ExitStatus> {
         let process = self.processes[node].take().context("a node that does not run cannot be ended")?;
         self.pids.lock()[node] = None;
-        process.terminate()
+        process.terminate().map_err(|error| NotBack(format!("{error:#}\n{}", self.log_tail(node))).into())
     }
 
     /// The exit code of a node that ended by itself (its signal as a negative number), `None` while it runs.
@@ -262,11 +239,47 @@ impl Cluster {
         self.disks.get_mut(node)
     }
 
+    /// These nodes' disks lose their power, all at once.
+    pub(crate) fn cut_power(&self, nodes: &[usize]) -> anyhow::Result<()> {
+        let disks: Vec<&disk::Disk> = nodes.iter().filter_map(|node| self.disks.get(*node)).collect();
+        anyhow::ensure!(disks.len() == nodes.len(), "the run has no disks that lose power");
+        disk::cut_power(&disks)
+    }
+
+    /// The disk of a node that does not run has power again.
+    pub(crate) fn restore_power(&self, node: usize) -> anyhow::Result<()> {
+        self.disks.get(node).context("the run has no disks that lose power")?.restore_power()
+    }
+
     /// The end of a node's log.
     pub(crate) fn log_tail(&self, node: usize) -> String {
-        const TAIL_BYTES: usize = 8 << 10;
-        let bytes = std::fs::read(self.desk.nodes[node].log()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned()
+        self.log_end(node, TAIL_BYTES)
+    }
+
+    /// So many bytes of its end.
+    pub(crate) fn log_end(&self, node: usize, bytes_max: usize) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = std::fs::File::open(self.desk.nodes[node].log())?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(bytes_max as u64)))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    /// What nodes said in panic since this was asked before.
+    pub(crate) fn panics(&mut self) -> Vec<String> {
+        let mut panics = Vec::new();
+        for (node, from) in self.desk.nodes.iter().zip(&mut self.logs_read) {
+            let log = std::fs::read(node.log()).unwrap_or_default();
+            let fresh = String::from_utf8_lossy(log.get(*from..).unwrap_or_default()).into_owned();
+            *from = log.len();
+            let said = fresh.lines().filter(|line| line.contains(PANIC));
+            panics.extend(said.map(|line| format!("{}: {line}", node.name)));
+        }
+        panics
     }
 
     /// Copies logs and configurations to a folder that outlives the cluster.

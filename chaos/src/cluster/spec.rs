@@ -28,6 +28,15 @@ impl Timing {
     }
 }
 
+/// What a run sets beyond addresses and timing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct More {
+    /// Lines of `[raft]`, each with its end.
+    pub(crate) raft: &'static str,
+    /// What reading through may take of the disk.
+    pub(crate) spool_bytes_max: Option<u64>,
+}
+
 /// A node: who and where it is.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeSpec {
@@ -75,7 +84,7 @@ impl NodeSpec {
 }
 
 /// The text of a node's configuration.
-pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: Timing, retention: &str) -> String {
+pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: Timing, more: More) -> String {
     let me = &nodes[node];
     let mut text = format!(
         "[node]\nname = {:?}\nid = {}\nregion = {:?}\nrole = \"voter\"\ndata = {:?}\n",
@@ -94,9 +103,13 @@ pub(crate) fn config(nodes: &[NodeSpec], node: usize, cluster_id: &str, timing: 
     let Timing { heartbeat_ms, election_min_ms, election_max_ms } = timing;
     let _ = writeln!(
         text,
-        "[raft]\nheartbeat_ms = {heartbeat_ms}\nelection_min_ms = {election_min_ms}\nelection_max_ms = {election_max_ms}\n{retention}\
-         [http]\nread_wait_ms = 6000\nwrite_wait_ms = 6000"
+        "[raft]\nheartbeat_ms = {heartbeat_ms}\nelection_min_ms = {election_min_ms}\nelection_max_ms = {election_max_ms}\n{}\
+         [http]\nread_wait_ms = 6000\nwrite_wait_ms = 6000",
+        more.raft
     );
+    if let Some(bytes) = more.spool_bytes_max {
+        let _ = writeln!(text, "[replication]\nspool_bytes_max = {bytes}");
+    }
     text
 }
 
@@ -123,8 +136,10 @@ mod tests {
             Addresses { http: address(0), grpc: address(1), admin: address(2) }
         };
         let nodes: Vec<_> = (0..3u16).map(|i| spec(i.into(), Path::new("/x"), at(i * 10), at(100 + i * 10))).collect();
-        let table: toml::Table =
-            config(&nodes, 1, &"0".repeat(32), Timing::NEAR, "snapshot_every = 60\n").parse().unwrap();
+        let more = More { raft: "snapshot_every = 60\n", spool_bytes_max: Some(7) };
+        let table: toml::Table = config(&nodes, 1, &"0".repeat(32), Timing::NEAR, more).parse().unwrap();
+        assert_eq!(table["raft"]["snapshot_every"].as_integer(), Some(60));
+        assert_eq!(table["replication"]["spool_bytes_max"].as_integer(), Some(7));
         assert_eq!(table["node"]["id"].as_integer(), Some(2));
         assert_eq!(table["listen"]["grpc"].as_str(), Some("127.0.0.1:11"));
         assert_eq!(table["cluster"]["members"][2]["grpc"].as_str(), Some("127.0.0.1:121"));

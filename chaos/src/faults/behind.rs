@@ -8,7 +8,7 @@ use rand::RngExt as _;
 
 use super::Scene;
 use super::damage::files_below;
-use crate::cluster::NODES;
+use crate::cluster::{NODES, NotBack};
 use crate::wait::wait_for;
 
 /// More entries than the others keep for it.
@@ -63,7 +63,8 @@ fn flip_a_bit_of_a_copy(scene: &mut Scene<'_>, file: &Path) -> anyhow::Result<()
 }
 
 /// Waits until the others have moved on so far that their logs do not reach back.
-pub(crate) fn wait_until_behind(scene: &Scene<'_>) -> anyhow::Result<()> {
+fn wait_until_behind(scene: &Scene<'_>) -> anyhow::Result<()> {
     let from = scene.world.revision();
     wait_for("the others move on", WAIT, || (scene.world.revision() >= from + REVISIONS).then_some(()))
+        .map_err(|error| NotBack(format!("{error:#}")).into())
 }

@@ -18,6 +18,8 @@ const SLACK: Duration = Duration::from_secs(10);
 /// Pulls and writes that a cut-off node is asked for.
 const PROBES: usize = 6;
 const FLAPS: usize = 6;
+/// Longer than a node waits for what becomes of the copy that it has asked to be recorded.
+const INWARDS_MS: (u64, u64) = (12_000, 14_000);
 
 /// A node is cut off until it says so; then it is asked for what it holds, and to write.
 pub(super) fn off(scene: &mut Scene<'_>) -> anyhow::Result<()> {
@@ -114,7 +116,11 @@ pub(super) fn one_way(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         let (from, to) = if outwards { (node, other) } else { (other, node) };
         scene.cluster.links.set(from, to, Condition::cut());
     }
-    scene.last(4_000, 9_000);
+    if outwards {
+        scene.last(4_000, 9_000)
+    } else {
+        scene.last(INWARDS_MS.0, INWARDS_MS.1)
+    }
     scene.cluster.links.heal();
     scene.cluster.wait_ready()
 }

@@ -1,6 +1,7 @@
 //! Files of a stopped node that come back other than they were written.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,14 +11,21 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::Scene;
+use super::cut::cut_off;
 use crate::cluster::NotBack;
+use crate::link::Condition;
 use crate::stores::Stores;
 use crate::wait::wait_for;
 
-/// How long a node may take to be ready, or to refuse its files.
-const DECIDES_WAIT: Duration = Duration::from_secs(40);
-/// Share of blobs that is damaged: one of so many.
+/// How long a node may take to look through its files, or to refuse them.
+const DECIDES_WAIT: Duration = Duration::from_secs(60);
+/// What a node says that has nothing to compare its state with; its own it has looked through before.
+const ALONE: &str = "cannot be compared";
+/// Behind the first bytes of a pull, so that it has begun when it comes to what is damaged.
+const LATE_BYTES: u64 = 256 << 10;
+/// Share of smaller blobs that is damaged: one of so many.
 const ONE_OF: usize = 3;
+const BLOCK_BYTES: u64 = 64 << 10;
 
 /// Some blobs of a stopped node, of which every other node has a copy: it serves none of them wrong, and gets them from
 /// its peers again.
@@ -27,7 +35,10 @@ pub(super) fn blobs(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.cluster.kill(node)?;
     let spare = Stores::default().spare(&scene.cluster.desk.nodes, node);
     for file in &spare {
-        if scene.random.random_range(0..ONE_OF) == 0 {
+        let is_large = file.metadata().is_ok_and(|m| m.len() > LATE_BYTES + BLOCK_BYTES);
+        if is_large {
+            flip_a_bit(scene.random, file, LATE_BYTES)?;
+        } else if scene.random.random_range(0..ONE_OF) == 0 {
             damage(scene.random, file)?;
         }
     }
@@ -45,9 +56,8 @@ pub(super) fn state(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     database(scene, "state")
 }
 
-/// The node notices, at its start, later, or when it is asked to read all that it has; or it goes on right. One that has
-/// noticed gets its own files back, as they were when it stopped: what it took part in meanwhile it forgets, but the
-/// others run all the time and know it.
+/// The node notices, at its start or when it is asked to read all of its state; or it goes on right. Until then it is cut
+/// off, so that it takes part in nothing: one that has noticed gets its own files back, as they were when it stopped.
 fn database(scene: &mut Scene<'_>, part: &str) -> anyhow::Result<()> {
     let node = scene.node();
     scene.cluster.kill(node)?;
@@ -59,31 +69,64 @@ fn database(scene: &mut Scene<'_>, part: &str) -> anyhow::Result<()> {
     }
     let file = &files[scene.random.random_range(0..files.len())];
     damage(scene.random, file)?;
+    cut_off(scene, node, Condition::cut());
     scene.cluster.start_node(node, &[])?;
-    if goes_on(scene, node).map_err(|error| NotBack(format!("damaged: {}: {error:#}", file.display())))? {
-        return std::fs::remove_dir_all(&aside).context("cannot remove a copy");
+    let sound = is_sound(scene, node).map_err(|error| NotBack(format!("damaged: {}: {error:#}", file.display())))?;
+    if sound {
+        std::fs::remove_dir_all(&aside).context("cannot remove a copy")?;
+    } else {
+        scene.cluster.desk.set_away(node, true);
+        scene.cluster.kill(node)?;
+        std::fs::remove_dir_all(&data).context("cannot take damaged files away")?;
+        std::fs::rename(&aside, &data).context("cannot put files back")?;
+        scene.cluster.start_node(node, &[])?;
     }
-    scene.cluster.kill(node)?;
-    std::fs::remove_dir_all(&data).context("cannot take damaged files away")?;
-    std::fs::rename(&aside, &data).context("cannot put files back")?;
-    scene.cluster.start_node(node, &[])?;
-    scene.cluster.wait_node_ready(node)
+    scene.cluster.links.heal();
+    scene
+        .cluster
+        .wait_node_ready(node)
+        .map_err(|error| NotBack(format!("damaged: {}, found sound: {sound}: {error:#}", file.display())))?;
+    scene.cluster.desk.set_away(node, false);
+    Ok(())
 }
 
-/// Whether a node is ready and finds nothing wrong with what it has.
-fn goes_on(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<bool> {
-    let client = scene.cluster.client(node);
+/// Whether a node runs and finds nothing wrong with what it has.
+fn is_sound(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<bool> {
+    let name = scene.cluster.desk.nodes[node].name.clone();
     let decided = wait_for("a node with damaged files decides", DECIDES_WAIT, || {
-        (scene.cluster.ended(node).is_some() || client.ready()).then_some(())
+        if scene.cluster.ended(node).is_some() {
+            return Some(false);
+        }
+        let said = scene.cluster.desk.try_ask(node, &["cluster", "check", "--deep"]).ok()?;
+        let why = String::from_utf8_lossy(&said.stderr);
+        if said.status.success() || why.contains(ALONE) {
+            return Some(true);
+        }
+        (why.contains("is corrupt") || why.contains(&format!("{name} could not be checked"))).then_some(false)
     });
-    decided.with_context(|| scene.cluster.log_tail(node))?;
-    let sound = scene.cluster.is_alive(node) && scene.cluster.desk.ask(node, &["cluster", "check", "--deep"]).is_ok();
+    let sound = decided.with_context(|| scene.cluster.log_tail(node))?;
     Ok(sound && scene.cluster.is_alive(node))
 }
 
 fn is_data(file: &Path) -> bool {
     let known = file.extension().is_some_and(|e| e == "sst" || e == "log");
     known && file.metadata().is_ok_and(|m| m.len() > 0)
+}
+
+/// Flips a bit behind so many bytes.
+pub(crate) fn flip_a_bit(random: &mut StdRng, path: &Path, from: u64) -> anyhow::Result<()> {
+    let file =
+        File::options().read(true).write(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let length = file.metadata().context("a file has no length")?.len();
+    anyhow::ensure!(from < length, "{} is too short to be damaged behind {from} bytes", path.display());
+    flip(random, &file, from..length)
+}
+
+fn flip(random: &mut StdRng, file: &File, within: Range<u64>) -> anyhow::Result<()> {
+    let (at, mut byte) = (random.random_range(within), [0]);
+    file.read_exact_at(&mut byte, at).context("cannot read a file")?;
+    byte[0] ^= 1 << random.random_range(0..8);
+    file.write_all_at(&byte, at).context("cannot write a file")
 }
 
 /// Flips some bits, or cuts the end off.
@@ -98,10 +141,7 @@ fn damage(random: &mut StdRng, path: &Path) -> anyhow::Result<()> {
         return file.set_len(random.random_range(0..length)).context("cannot cut a file");
     }
     for _ in 0..random.random_range(1..=8) {
-        let (at, mut byte) = (random.random_range(0..length), [0]);
-        file.read_exact_at(&mut byte, at).context("cannot read a file")?;
-        byte[0] ^= 1 << random.random_range(0..8);
-        file.write_all_at(&byte, at).context("cannot write a file")?;
+        flip(random, &file, 0..length)?;
     }
     Ok(())
 }

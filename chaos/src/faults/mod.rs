@@ -4,7 +4,7 @@
 pub(crate) mod behind;
 pub(crate) mod clock;
 pub(crate) mod cut;
-mod damage;
+pub(crate) mod damage;
 mod disk_full;
 mod fsync;
 mod kill;
@@ -13,6 +13,7 @@ mod power;
 mod replication;
 mod reset;
 mod slow;
+pub(crate) mod spool;
 mod storm;
 mod wipe;
 
@@ -89,6 +90,8 @@ pub(crate) enum Fault {
     ManySessions,
     /// Hundreds of MiB are pulled from a node.
     ManyPulls,
+    /// Clients take nothing of what their region has to get from elsewhere.
+    SlowClients,
     /// A node's clock jumps by up to an hour, forth or back.
     ClockJump,
     /// A node is away until the others have no log for it any more; it may die while it gets a snapshot.
@@ -128,6 +131,7 @@ impl Fault {
             Self::PausedReplication => "paused-repl",
             Self::ManySessions => "many-sessions",
             Self::ManyPulls => "many-pulls",
+            Self::SlowClients => "slow-clients",
             Self::ClockJump => "clock-jump",
             Self::LeftBehind => "left-behind",
             Self::DamagedSnapshot => "damaged-snap",
@@ -180,6 +184,7 @@ impl Scene<'_> {
             Fault::PausedReplication => replication::pause(self),
             Fault::ManySessions => storm::sessions(self),
             Fault::ManyPulls => storm::pulls(self),
+            Fault::SlowClients => spool::slow_clients(self),
             Fault::ClockJump => clock::jump(self),
             Fault::LeftBehind => behind::left(self),
             Fault::DamagedSnapshot => behind::damaged(self),

@@ -1,30 +1,36 @@
 //! A loss of power: the file system forgets what was not synced.
 
-use anyhow::Context;
-
 use super::Scene;
 use crate::cluster::NODES;
 
 pub(super) fn one(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
-    lose(scene, node)?;
+    lose(scene, &[node])?;
     scene.last(0, 1_500);
-    restore(scene, node)?;
-    scene.cluster.wait_node_ready(node)
+    restore(scene, &[node])
 }
 
 pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
-    (0..NODES).try_for_each(|node| lose(scene, node))?;
-    (0..NODES).try_for_each(|node| restore(scene, node))?;
-    scene.cluster.wait_ready()
+    let nodes: Vec<usize> = (0..NODES).collect();
+    lose(scene, &nodes)?;
+    restore(scene, &nodes)
 }
 
-fn lose(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
-    scene.cluster.disk(node).context("the run has no disks that lose power")?.cut_power()?;
-    scene.cluster.kill(node)
+/// All at once: what one of them still wrote, another one would bring back.
+fn lose(scene: &mut Scene<'_>, nodes: &[usize]) -> anyhow::Result<()> {
+    nodes.iter().for_each(|node| scene.cluster.desk.set_away(*node, true));
+    scene.cluster.cut_power(nodes)?;
+    nodes.iter().try_for_each(|node| scene.cluster.kill(*node))
 }
 
-fn restore(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
-    scene.cluster.disk(node).context("the run has no disks that lose power")?.restore_power()?;
-    scene.cluster.start_node(node, &[])
+fn restore(scene: &mut Scene<'_>, nodes: &[usize]) -> anyhow::Result<()> {
+    for node in nodes {
+        scene.cluster.restore_power(*node)?;
+        scene.cluster.start_node(*node, &[])?;
+    }
+    for node in nodes {
+        scene.cluster.wait_node_ready(*node)?;
+        scene.cluster.desk.set_away(*node, false);
+    }
+    Ok(())
 }

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::Scene;
+use crate::cluster::NotBack;
 use crate::content::Blob;
 use crate::history::{Brought, Outcome};
 use crate::watch::resident_bytes;
@@ -48,7 +49,7 @@ pub(super) fn sessions(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 pub(super) fn pulls(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let (node, blob) = (scene.node(), Blob::new(scene.world.seed(), BLOB_BYTES));
     if scene.world.push_blob(node, "storm/pulls", &blob) != Outcome::Ok {
-        bail!("a blob cannot be pushed while nothing is faulty");
+        return Err(NotBack("a blob cannot be pushed while nothing is faulty".to_owned()).into());
     }
     let pid = scene.cluster.pid(node).context("a node that runs has a process")?;
     let before = resident_bytes(pid).context("a node that runs has memory")?;
@@ -71,6 +72,6 @@ pub(super) fn pulls(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     }
     match failed.into_inner() {
         0 => Ok(()),
-        failed => bail!("{failed} pulls of a blob failed while nothing was faulty"),
+        failed => Err(NotBack(format!("{failed} pulls of a blob failed while nothing was faulty")).into()),
     }
 }

@@ -13,6 +13,7 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(40);
 /// A node comes back with an empty folder: it is refused as its old self. Then the lost disk is found and mounted.
 pub(super) fn wipe(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.cluster.desk.set_away(node, true);
     scene.cluster.kill(node)?;
     let (data, aside) = (scene.cluster.desk.nodes[node].data(), scene.cluster.desk.nodes[node].folder.join("aside"));
     std::fs::rename(&data, &aside).context("cannot take a data folder away")?;
@@ -34,5 +35,7 @@ pub(super) fn wipe(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&data).context("cannot take the empty folder away")?;
     std::fs::rename(&aside, &data).context("cannot put a data folder back")?;
     scene.cluster.start_node(node, &[])?;
-    scene.cluster.wait_node_ready(node)
+    scene.cluster.wait_node_ready(node)?;
+    scene.cluster.desk.set_away(node, false);
+    Ok(())
 }

@@ -5,8 +5,9 @@ mod report;
 mod round;
 mod whole;
 
-use crate::cluster::{Timing, disk};
+use crate::cluster::{More, Timing, disk};
 use crate::faults::Fault;
+use crate::faults::spool::SPOOL_BYTES_MAX;
 
 pub(crate) use whole::{Request, Verdict, run};
 
@@ -45,19 +46,22 @@ pub(crate) struct Run {
     pub(crate) clock: bool,
     /// Nodes are killed at failpoints, which the sources name.
     pub(crate) failpoints: bool,
-    /// More lines of the nodes' `[raft]`.
-    pub(crate) retention: &'static str,
+    /// What the nodes' configurations say beyond that.
+    pub(crate) more: More,
     /// Every node begins anew in each round.
     pub(crate) fresh: bool,
 }
 
 const fn of(name: &'static str, about: &'static str, plan: &'static [Planned]) -> Run {
     let timing = Timing::NEAR;
-    Run { name, about, plan, timing, disk: None, clock: false, failpoints: false, retention: "", fresh: false }
+    Run { name, about, plan, timing, disk: None, clock: false, failpoints: false, more: PLAIN, fresh: false }
 }
 
+const PLAIN: More = More { raft: "", spool_bytes_max: None };
 /// Snapshots are made, and are needed by who was away for seconds.
-const SNAPSHOTS: &str = "snapshot_every = 100\nlog_entries_max = 16\n";
+const SNAPSHOTS: More = More { raft: "snapshot_every = 100\nlog_entries_max = 16\n", ..PLAIN };
+/// Room for one larger blob.
+const SMALL_SPOOL: More = More { spool_bytes_max: Some(SPOOL_BYTES_MAX), ..PLAIN };
 
 /// All runs.
 pub(crate) const RUNS: [Run; 17] = [
@@ -68,7 +72,7 @@ pub(crate) const RUNS: [Run; 17] = [
     ),
     Run {
         failpoints: true,
-        retention: SNAPSHOTS,
+        more: SNAPSHOTS,
         fresh: true,
         ..of(
             "failpoints",
@@ -107,7 +111,7 @@ pub(crate) const RUNS: [Run; 17] = [
     },
     of("wiped", "a data folder is lost, and found again", &[each(Fault::Wiped)]),
     Run {
-        disk: Some(disk::Kind::Volatile(600)),
+        disk: Some(disk::Kind::Volatile(4_000)),
         ..of(
             "power",
             "all nodes lose power, and what was not synced",
@@ -115,14 +119,21 @@ pub(crate) const RUNS: [Run; 17] = [
         )
     },
     Run {
-        retention: SNAPSHOTS,
+        more: SNAPSHOTS,
         ..of(
             "snapshots",
             "nodes that were away need a snapshot, and die while they get it",
             &[twice(Fault::LeftBehind), each(Fault::DamagedSnapshot), each(Fault::Reset)],
         )
     },
-    of("bounds", "more than a node may keep", &[each(Fault::ManySessions), each(Fault::ManyPulls)]),
+    Run {
+        more: SMALL_SPOOL,
+        ..of(
+            "bounds",
+            "more than a node may keep",
+            &[each(Fault::ManySessions), each(Fault::ManyPulls), each(Fault::SlowClients)],
+        )
+    },
     of("lag", "a region's replication is paused", &[each(Fault::PausedReplication)]),
     Run { clock: true, ..of("clock", "a node's wall clock jumps by up to an hour", &[twice(Fault::ClockJump)]) },
     of(

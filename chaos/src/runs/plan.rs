@@ -6,8 +6,8 @@ use super::Run;
 use crate::faults::{Fault, Fired};
 use crate::history::{Kind, Operation, Outcome};
 
-/// Acknowledged operations of each round, below which a round proves nothing.
-const ACKNOWLEDGED_MIN: u64 = 60;
+/// Acknowledged writes of each round, below which a round proves nothing.
+const ACKNOWLEDGED_MIN: u64 = 40;
 
 /// In so many firings each kind of operation has to meet a fault once: clients hang while nobody leads.
 const FIRINGS_PER_KIND: u64 = 4;
@@ -20,7 +20,7 @@ pub(crate) struct Counts {
     /// Operations that were under way while a fault was.
     pub(crate) against: BTreeMap<(Fault, Kind), u64>,
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
-    /// Rounds in which too little was acknowledged.
+    /// Rounds in which too few writes were acknowledged.
     pub(crate) idle_rounds: Vec<u32>,
 }
 
@@ -30,7 +30,9 @@ impl Counts {
         self.rounds += 1;
         for fault in fired {
             *self.fired.entry(fault.fault).or_default() += 1;
-            for operation in operations.iter().filter(|o| o.span.start < fault.end && o.span.end > fault.start) {
+            // One that was refused has met nothing but a refusal.
+            let tried = operations.iter().filter(|o| o.outcome != Outcome::Failed);
+            for operation in tried.filter(|o| o.span.start < fault.end && o.span.end > fault.start) {
                 *self.against.entry((fault.fault, operation.kind)).or_default() += 1;
             }
         }
@@ -42,7 +44,7 @@ impl Counts {
                 Outcome::Unknown => "unknown",
             };
             *self.outcomes.entry(name).or_default() += 1;
-            acknowledged += u64::from(operation.outcome == Outcome::Ok);
+            acknowledged += u64::from(operation.outcome == Outcome::Ok && operation.kind.is_write());
         }
         if acknowledged < ACKNOWLEDGED_MIN {
             self.idle_rounds.push(self.rounds);
@@ -68,7 +70,7 @@ impl Counts {
         short.extend(
             self.idle_rounds
                 .iter()
-                .map(|r| format!("round {r}: fewer than {ACKNOWLEDGED_MIN} operations were acknowledged")),
+                .map(|r| format!("round {r}: fewer than {ACKNOWLEDGED_MIN} writes were acknowledged")),
         );
         short
     }
@@ -99,6 +101,11 @@ mod tests {
         assert_eq!(counts.shortfalls(run, 1), Vec::<String>::new());
         assert_eq!(counts.shortfalls(run, 20).len(), 1, "20 of the fault, and 5 of each kind");
         assert_eq!(counts.shortfalls(run, 44).len(), 15, "44 of the fault, and 11 of each kind");
+        let mut refused = Counts::default();
+        let failed = operations(10).into_iter().map(|o| Operation { outcome: Outcome::Failed, ..o });
+        let later = |o: Operation| Operation { span: Span { node: 0, start: 9, end: 10 }, ..o };
+        refused.add(&failed.chain(operations(10).into_iter().map(later)).collect::<Vec<_>>(), &fired(6, 7));
+        assert_eq!(refused.shortfalls(run, 1).len(), Kind::ALL.len(), "what was refused has met nothing");
         let mut apart = Counts::default();
         apart.add(&operations(10), &fired(8, 9));
         assert_eq!(apart.shortfalls(run, 1).len(), Kind::ALL.len(), "it met nothing");

@@ -59,9 +59,9 @@ impl Round<'_> {
         let (mut fired, mut found) = (Vec::new(), Vec::new());
         let faults = self.faults(cluster, &world, &mut fired, &mut found);
         cluster.links.heal();
-        workload.stop();
-        watch.stop();
+        let stopped = workload.stop().and(watch.stop());
         let back = tell_apart(faults, &mut found)?;
+        stopped?;
         rest::heal(cluster, &recorder);
         // One that has not healed is looked at, too, as long as all nodes answer: that tells why.
         let answers = back && (0..NODES).all(|node| cluster.is_alive(node) && cluster.client(node).ready());
@@ -70,6 +70,7 @@ impl Round<'_> {
             rest::audit(cluster, &world, self.ledger, again);
         }
         self.ledger.add(&world);
+        found.extend(cluster.panics().into_iter().map(|said| ("I14", said)));
         let history = recorder.finish();
         let mut violations: Vec<Violation> = check(&history);
         if !answers {
@@ -89,7 +90,9 @@ impl Round<'_> {
         fired: &mut Vec<Fired>,
         found: &mut Vec<(&'static str, String)>,
     ) -> anyhow::Result<()> {
-        warm_up(&world.recorder)?;
+        if self.failpoints.is_none() {
+            warm_up(&world.recorder)?;
+        }
         for fault in self.due() {
             let (cluster, fired, found) = (&mut *cluster, &mut *fired, &mut *found);
             let mut scene = Scene { cluster, world, random: self.random, fired, found };

@@ -10,7 +10,7 @@ use super::plan::Counts;
 use super::round::{Outcomes, Round};
 use super::{Run, report};
 use crate::checkers::Violation;
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, NotBack, Options};
 use crate::failpoints::Failpoints;
 use crate::faults::clock;
 use crate::rest::Ledger;
@@ -32,8 +32,8 @@ pub(crate) struct Request {
     pub(crate) environment_of_one: Vec<(String, String)>,
     /// The only failpoint that is tried.
     pub(crate) failpoint: Option<String>,
-    /// Rounds go on until this invariant is violated.
-    pub(crate) until: Option<String>,
+    /// Rounds go on until one of these invariants is violated, if any is named.
+    pub(crate) until: Vec<String>,
     /// Rounds go on after one that violated something.
     pub(crate) keep_going: bool,
 }
@@ -58,7 +58,7 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
     let mut options = Options {
         binary: request.binary.clone(),
         timing: run.timing,
-        retention: run.retention,
+        more: run.more,
         environment: request.environment.clone(),
         environment_of_one: request.environment_of_one.clone(),
         disk: run.disk,
@@ -66,22 +66,28 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
     if run.clock {
         options.environment.extend(prepare_clocks(clocks.path())?);
     }
-    let mut failpoints =
-        if run.failpoints { Some(Failpoints::of(&request.sources, request.failpoint.as_deref())?) } else { None };
-    let rounds = failpoints.as_ref().map_or(request.rounds, |f| f.rounds().max(request.rounds));
-    let mut whole = Whole { run, request, counts: Counts::default(), violations: Vec::new() };
     let mut random = StdRng::seed_from_u64(request.seed);
+    let only = request.failpoint.as_deref();
+    let mut failpoints = run.failpoints.then(|| Failpoints::of(&request.sources, only, &mut random)).transpose()?;
+    let mut whole = Whole { run, request, counts: Counts::default(), violations: Vec::new() };
     let (mut ledger, mut cluster) = (Ledger::default(), None);
-    for number in 0..rounds {
+    for number in 0.. {
+        // Failpoints are tried until each was, however many rounds that takes.
+        if failpoints.as_ref().map_or(number >= request.rounds, Failpoints::is_done) {
+            break;
+        }
         if run.fresh {
             (cluster, ledger) = (None, Ledger::default());
         }
+        let is_new = cluster.is_none();
         let at = match &mut cluster {
             Some(at) => at,
-            none => {
-                none.insert(begin(&options, failpoints.as_mut(), &mut random).context("the cluster does not start")?)
-            }
+            none => none.insert(Cluster::unstarted(options.clone()).context("the cluster cannot be made")?),
         };
+        if is_new && let Err(error) = begin(at, failpoints.as_mut(), &mut random) {
+            whole.did_not_begin(number, at, error)?;
+            break;
+        }
         let round = Round {
             run,
             number,
@@ -90,20 +96,21 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
             random: &mut random,
             ledger: &mut ledger,
             failpoints: failpoints.as_mut(),
-            last: number + 1 == rounds,
+            last: number + 1 == request.rounds,
         };
         let done = round.run(at);
         if whole.take(number, at, done)? {
             break;
         }
     }
+    let rounds = whole.counts.rounds.max(if failpoints.is_some() { 1 } else { request.rounds });
     Ok(whole.verdict(rounds, failpoints.as_ref()))
 }
 
-fn begin(options: &Options, failpoints: Option<&mut Failpoints>, random: &mut StdRng) -> anyhow::Result<Cluster> {
+fn begin(cluster: &mut Cluster, failpoints: Option<&mut Failpoints>, random: &mut StdRng) -> anyhow::Result<()> {
     match failpoints {
-        Some(failpoints) => failpoints.begin(options, random),
-        None => Cluster::start(options.clone()),
+        Some(failpoints) => failpoints.begin(cluster, random),
+        None => cluster.start(),
     }
 }
 
@@ -122,6 +129,18 @@ struct Whole<'a> {
 }
 
 impl Whole<'_> {
+    /// Nodes that do not come up are the cluster's fault, and their logs are kept; any other failure is the harness's.
+    fn did_not_begin(&mut self, number: u32, cluster: &Cluster, error: anyhow::Error) -> anyhow::Result<()> {
+        if error.downcast_ref::<NotBack>().is_none() {
+            return Err(error.context("the cluster does not start"));
+        }
+        let folder = self.request.evidence.join(format!("{}-{}-{number}", self.run.name, self.request.seed));
+        cluster.keep_logs(&folder)?;
+        println!("round {number}: the cluster does not start; logs: {}\n{error:#}", folder.display());
+        self.violations.push(Violation { invariant: "I14", what: format!("{error:#}") });
+        Ok(())
+    }
+
     /// Takes in a round; true when the run ends with it.
     fn take(&mut self, number: u32, cluster: &Cluster, done: anyhow::Result<Outcomes>) -> anyhow::Result<bool> {
         let name = format!("{}-{}-{number}", self.run.name, self.request.seed);
@@ -148,9 +167,10 @@ impl Whole<'_> {
         for violation in &violations {
             println!("  {}: {}", violation.invariant, violation.what.chars().take(1_500).collect::<String>());
         }
-        let found = |wanted: &String| violations.iter().any(|v| v.invariant == wanted);
+        let until = &self.request.until;
+        let is_found = violations.iter().any(|v| until.iter().any(|wanted| v.invariant == wanted));
         // A cluster that is broken once is no ground for further rounds.
-        let done = self.request.until.as_ref().map_or(!self.request.keep_going, found);
+        let done = if until.is_empty() { !self.request.keep_going } else { is_found };
         self.violations.extend(violations);
         Ok(done)
     }

@@ -24,6 +24,8 @@ impl Worker {
             let at = self.node();
             let reply = self.world.clients[at].get(&path, &[LINEARIZABLE]);
             if reply.status() == 404 && tags.is_empty() {
+                // Right for a repository in which nothing was ever pushed.
+                self.listed(node, repository, start, tags);
                 return Some(Outcome::Ok);
             }
             if reply.status() != 200 {

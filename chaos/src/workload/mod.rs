@@ -65,12 +65,12 @@ impl Workload {
     }
 
     /// Ends all clients, after what each has under way.
-    pub(crate) fn stop(self) {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            // One that panicked has said so on standard error; its history is kept.
-            let _ = thread.join();
-        }
+        // All, also when one of them panicked.
+        let ended: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        anyhow::ensure!(ended.iter().all(Result::is_ok), "a client panicked: what it saw is not whole");
+        Ok(())
     }
 }
 

@@ -6,7 +6,11 @@ use rand::RngExt as _;
 use super::Worker;
 use super::world::{BlobRead, Known, World};
 use crate::client::Reply;
+use crate::content::Blob;
 use crate::history::{Brought, Outcome, Span, TagAction, TagAnswer};
+
+/// Of a blob that is asked for where it is not.
+const FOREIGN_BYTES: usize = 2_000;
 
 impl Worker {
     /// A tag, and all that it leads to, at one node.
@@ -73,14 +77,31 @@ impl Worker {
         outcome
     }
 
+    /// A blob that one repository has, through another one that is there, too, and through one that is not.
+    fn pull_through_a_foreign_repository(&mut self, node: usize) -> Option<Outcome> {
+        let (blob, other) =
+            (Blob::new(self.world.seed(), FOREIGN_BYTES), self.world.pick(&mut self.random)?.repository);
+        // Nobody else knows of it, so that nobody mounts it.
+        let outcome = self.world.push_blob(node, "round/foreign", &blob);
+        if outcome != Outcome::Ok {
+            return Some(outcome);
+        }
+        let reader = self.node();
+        for repository in [other.as_str(), "foreign/none"] {
+            let read = BlobRead { foreign: true, ..BlobRead::whole(repository, &blob) };
+            if self.world.read_blob(reader, &read) == Brought::Nothing {
+                return Some(Outcome::Failed);
+            }
+        }
+        Some(Outcome::Ok)
+    }
+
     /// Some bytes in the midst of a blob; and, now and then, through a repository that has no link to it.
     pub(super) fn pull_range(&mut self, node: usize) -> Option<Outcome> {
         let known = self.world.pick(&mut self.random)?;
         let blob = known.image.blobs.iter().max_by_key(|b| b.bytes)?;
         if self.chance(15) {
-            let read = BlobRead { foreign: true, ..BlobRead::whole("foreign/none", blob) };
-            let brought = self.world.read_blob(node, &read);
-            return Some(if brought == Brought::Nothing { Outcome::Failed } else { Outcome::Ok });
+            return self.pull_through_a_foreign_repository(node);
         }
         let first = self.random.random_range(0..blob.bytes as u64);
         let length = self.random.random_range(1..=blob.bytes as u64 - first);
