@@ -117,7 +117,7 @@ impl BarrierTask {
         match leaders.wait(deadline).await? {
             Leader::Here => read_index_here(&self.raft).await.ok(),
             Leader::Peer(node, at) => {
-                let channel = self.peers.channel(node, &at.grpc_address, Lane::Forward).ok()?;
+                let channel = self.peers.channel(node, &at.grpc_address, Lane::Read).ok()?;
                 let left = deadline.saturating_duration_since(Instant::now());
                 let request = ReadIndexRequest { timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX) };
                 match MetadataClient::new(channel).read_index(request).await {

@@ -342,7 +342,7 @@ impl Group {
         deadline: Instant,
     ) -> Result<NodeStatus, GroupError> {
         let unreachable = |why: String| GroupError::Unreachable { node, why };
-        let channel = self.inner.peers.channel(node.0, address, Lane::Forward);
+        let channel = self.inner.peers.channel(node.0, address, Lane::Read);
         let mut peer = MetadataClient::new(channel.map_err(|e| unreachable(e.to_string()))?);
         let left = deadline.saturating_duration_since(Instant::now()).as_millis();
         let request = StatusRequest {

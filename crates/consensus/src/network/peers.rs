@@ -31,8 +31,10 @@ pub(crate) enum Lane {
     Heartbeat,
     /// Snapshots.
     Snapshot,
-    /// Writes forwarded to the leader, read barriers, status.
+    /// Writes forwarded to the leader.
     Forward,
+    /// Read barriers and status: what readers wait for is not behind writes.
+    Read,
 }
 
 /// A connection that tells who calls whom.
@@ -91,7 +93,7 @@ impl Peers {
     fn endpoint(&self, address: &str, lane: Lane) -> Result<Endpoint, tonic::transport::Error> {
         // What lies in the socket's buffer delays the answer to a ping: lanes with bulk on them are given longer.
         let ping_timeout = match lane {
-            Lane::Heartbeat | Lane::Forward => self.timing.election_max * 2,
+            Lane::Heartbeat | Lane::Forward | Lane::Read => self.timing.election_max * 2,
             Lane::Log | Lane::Snapshot => self.timing.log_stall,
         };
         Ok(Endpoint::from_shared(format!("http://{address}"))?
