@@ -33,7 +33,7 @@ pub struct Resources {
 
 impl Resources {
     /// Block cache of a node, in bytes.
-    pub const CACHE_BYTES: usize = 48 << 20;
+    pub const CACHE_BYTES: usize = 192 << 20;
     /// Write buffers of a node, in bytes.
     pub const BUFFER_BYTES: usize = 32 << 20;
     /// Rows of the state that are kept in memory, in bytes.
