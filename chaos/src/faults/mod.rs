@@ -88,7 +88,7 @@ pub(crate) enum Fault {
     PausedReplication,
     /// A client opens more upload sessions than a node keeps.
     ManySessions,
-    /// Hundreds of MiB are pulled from a node.
+    /// More than a GiB is pulled from a node.
     ManyPulls,
     /// Clients take nothing of what their region has to get from elsewhere.
     SlowClients,

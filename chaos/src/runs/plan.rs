@@ -9,6 +9,9 @@ use crate::history::{Kind, Operation, Outcome};
 /// Acknowledged writes of each round, below which a round proves nothing.
 const ACKNOWLEDGED_MIN: u64 = 40;
 
+/// A refusal that came so soon was no more than that: nobody listened, or the node knew that it could not.
+const AT_ONCE_US: u64 = 50_000;
+
 /// In so many firings each kind of operation has to meet a fault once: clients hang while nobody leads.
 const FIRINGS_PER_KIND: u64 = 4;
 
@@ -30,8 +33,9 @@ impl Counts {
         self.rounds += 1;
         for fault in fired {
             *self.fired.entry(fault.fault).or_default() += 1;
-            // One that was refused has met nothing but a refusal.
-            let tried = operations.iter().filter(|o| o.outcome != Outcome::Failed);
+            // One that was refused at once has met nothing but a refusal.
+            let is_refused = |o: &Operation| o.outcome == Outcome::Failed && o.span.end - o.span.start < AT_ONCE_US;
+            let tried = operations.iter().filter(|o| !is_refused(o));
             for operation in tried.filter(|o| o.span.start < fault.end && o.span.end > fault.start) {
                 *self.against.entry((fault.fault, operation.kind)).or_default() += 1;
             }
