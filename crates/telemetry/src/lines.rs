@@ -20,8 +20,10 @@ const GATHER: Duration = Duration::from_millis(50);
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 /// So many are kept while nobody reads; what comes then is dropped.
 const KEPT_BYTES_MAX: usize = 1 << 20;
-/// How long a warning's caller waits for it to be written, and the process at its end for what is left.
-const WRITTEN_WAIT: Duration = Duration::from_secs(2);
+/// How long a warning's caller waits for it to be written: it may be one of few threads.
+const WARNING_WAIT: Duration = Duration::from_millis(100);
+/// How long the process waits at its end for what is left.
+const END_WAIT: Duration = Duration::from_secs(2);
 
 type Sink = Box<dyn Write + Send>;
 /// The line that stands for so many that were dropped.
@@ -102,7 +104,8 @@ impl Lines {
             taken.clear();
             now = gathered.lock();
             now.done += length;
-            now.is_stuck = false;
+            // One that only reads slowly is as good as none until it has caught up.
+            now.is_stuck &= now.done < now.added;
             written.notify_all();
         }
     }
@@ -114,7 +117,7 @@ impl Lines {
         if now.ended {
             drop(now);
             // The thread may hold it for ever.
-            if let Some(mut sink) = self.0.sink.try_lock_for(WRITTEN_WAIT) {
+            if let Some(mut sink) = self.0.sink.try_lock_for(END_WAIT) {
                 write(&mut sink, bytes);
             }
             return;
@@ -131,7 +134,7 @@ impl Lines {
             changed.notify_one();
         }
         if is_urgent && !now.is_stuck {
-            let (target, until) = (now.added, Instant::now() + WRITTEN_WAIT);
+            let (target, until) = (now.added, Instant::now() + WARNING_WAIT);
             let waited = written.wait_while_until(&mut now, |g| g.done < target, until);
             now.is_stuck |= waited.timed_out();
         }
@@ -149,7 +152,7 @@ impl Drop for LineWriter {
         let mut now = gathered.lock();
         now.ended = true;
         changed.notify_all();
-        let until = Instant::now() + WRITTEN_WAIT;
+        let until = Instant::now() + END_WAIT;
         let waited = written.wait_while_until(&mut now, |g| g.done < g.added, until);
         drop(now);
         // One that cannot write ends with the process.
@@ -202,6 +205,14 @@ mod tests {
             String::from_utf8(self.0.lock().0.clone()).unwrap()
         }
 
+        fn wait_for(&self, text: &str) {
+            let start = Instant::now();
+            while !self.text().contains(text) {
+                assert!(start.elapsed() < Duration::from_secs(60), "never written: {text}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+
         fn writes(&self) -> usize {
             self.0.lock().1
         }
@@ -249,6 +260,7 @@ mod tests {
         *stuck.1.0.lock() = true;
         stuck.1.1.notify_all();
         drop(writer);
+        stuck.0.wait_for(" are missing");
         let told = stuck.0.text();
         let missing: usize = told.split_once(" are missing").unwrap().0.rsplit('x').next().unwrap().parse().unwrap();
         let kept = told.matches('x').count() / line.len();
@@ -269,7 +281,7 @@ mod tests {
             for number in 0..20_000 {
                 if number % 1000 == 999 {
                     tracing::warn!(number, "line");
-                    assert!(seen.text().contains(&format!("number={number}\n")), "a warning does not wait");
+                    seen.wait_for(&format!("number={number}\n"));
                 } else {
                     tracing::info!(number, "line");
                 }
@@ -285,12 +297,8 @@ mod tests {
     #[test]
     fn a_line_alone_is_written_soon() {
         logging(|seen, _writer| {
-            let start = Instant::now();
             tracing::info!("alone");
-            while seen.text().is_empty() {
-                assert!(start.elapsed() < Duration::from_secs(60), "never written");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            seen.wait_for("alone");
         });
     }
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the message may take to be written.
+const REPORT_WAIT: Duration = Duration::from_secs(2);
 
 /// A failed command. The messages say what happened, to what, and what to do next.
 #[derive(Debug)]
@@ -23,11 +27,20 @@ impl Failure {
         }
     }
 
-    /// Writes the message to standard error and gives the exit code.
+    /// Writes the message to standard error and gives the exit code. Standard error that is gone, or that nobody reads, is
+    /// no reason to lose the exit code, or never to end.
     pub(crate) fn report(&self) -> ExitCode {
         use std::io::Write;
-        // Standard error that is gone is no reason to lose the exit code.
-        let _ = writeln!(std::io::stderr(), "atoll: {self}");
+        let line = format!("atoll: {self}\n");
+        let (written, done) = std::sync::mpsc::channel();
+        let write = move || {
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            let _ = written.send(());
+        };
+        // Where no thread can be had, there is nothing to be said.
+        if std::thread::Builder::new().name("report".into()).spawn(write).is_ok() {
+            let _ = done.recv_timeout(REPORT_WAIT);
+        }
         ExitCode::from(self.code())
     }
 }
