@@ -26,7 +26,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 const PROGRESS_BYTES_MIN: u64 = 1 << 10;
 
 /// How long a body that is held whole may take to come.
-const COLLECT_TIME: Duration = Duration::from_secs(120);
+const COLLECT_TIME: Duration = Duration::from_secs(60);
 
 /// A body, and the memory that it takes: to be kept for as long as its bytes are.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl RequestBody {
             if length as u64 > limit {
                 return too_large(length as u64);
             }
-            part.grow_to(length).await?;
+            timeout_at(until, part.grow_to(length)).await.map_err(late)??;
             bytes.extend_from_slice(&piece);
         }
         Ok(Collected { bytes: bytes.freeze(), part })

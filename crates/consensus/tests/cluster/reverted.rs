@@ -29,8 +29,7 @@ async fn a_follower_that_lost_the_end_of_its_log_is_given_it_again() {
         cluster.start(follower).await;
         cluster.node(follower).wait_ready(soon()).await.expect("it is given what it lacks");
         assert_eq!(cluster.repositories(follower).len(), 21);
-        assert_eq!(cluster.leader().await, leader, "the leader goes on");
-        cluster.propose(leader, push("again")).await.expect("written");
+        cluster.propose(leader, push("again")).await.expect("the leader of before runs");
         cluster.assert_equal().await;
     })
     .await;
