@@ -294,6 +294,8 @@ pub(crate) struct TermSeen {
 pub(crate) struct Started {
     pub(crate) node: usize,
     pub(crate) at: Micros,
+    /// With files that were damaged on purpose.
+    pub(crate) damaged: bool,
 }
 
 /// What a node said of the lag of all regions, and what the stores held right after.

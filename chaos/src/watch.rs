@@ -87,10 +87,12 @@ impl Watcher {
         let before = self.desk.away();
         let Some((revision, regions)) = runs.then(|| self.desk.lag(node).ok()).flatten() else { return };
         let at = self.recorder.now();
-        let stores: Vec<_> = self.desk.nodes.iter().map(|n| self.stores.read(n).digests).collect();
-        let after = self.desk.away();
-        let is_away = |node: usize| before[node] || after[node];
-        let stores = stores.into_iter().enumerate().map(|(node, store)| (!is_away(node)).then_some(store)).collect();
+        let mut stores = Vec::new();
+        for (node, away) in self.desk.nodes.iter().zip(before) {
+            stores.push((!away).then(|| self.stores.read(node).digests));
+        }
+        let after = self.desk.away().into_iter();
+        let stores = stores.into_iter().zip(after).map(|(store, away)| store.filter(|_| !away)).collect();
         self.recorder.add(|h| h.lags.push(LagSeen { node, at, revision, regions, stores }));
     }
 }

@@ -156,7 +156,7 @@ mod tests {
         let step = |at, step| SessionStep { session: "s".into(), span: span(at, at + 1), step, status: 404 };
         let mut history = History { sessions: vec![step(0, Step::Opened), step(5, Step::Lost)], ..History::default() };
         assert_eq!(check(&history).len(), 1);
-        history.starts.push(crate::history::Started { node: 0, at: 3 });
+        history.starts.push(crate::history::Started { node: 0, at: 3, damaged: false });
         assert_eq!(check(&history).len(), 0);
     }
 }

@@ -93,7 +93,7 @@ mod tests {
         let sessions = vec![step(0, Step::Opened, 202), step(4, Step::FinishedAgain, 404)];
         let mut history = History { sessions, ..History::default() };
         assert_eq!(check(&history).len(), 1);
-        history.starts.push(Started { node: 0, at: 3 });
+        history.starts.push(Started { node: 0, at: 3, damaged: false });
         assert_eq!(check(&history).len(), 0);
         history.starts[0].node = 1;
         history.sessions[1].status = 201;

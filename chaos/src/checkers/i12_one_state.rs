@@ -32,15 +32,18 @@ fn two_leaders(history: &History) -> impl Iterator<Item = String> {
     leaders.into_iter().filter(|(_, n)| n.len() > 1).map(|(term, nodes)| format!("in term {term} nodes {nodes:?} led"))
 }
 
-/// A node that has voted in a term remembers it, also when it is started again.
+/// A node that has voted in a term remembers it, also when it is started again, but not with damaged files.
 fn terms_that_go_back(history: &History) -> impl Iterator<Item = String> + '_ {
-    let mut newest: BTreeMap<usize, u64> = BTreeMap::new();
+    let forgot = |node: usize, from: u64, to: u64| {
+        history.starts.iter().any(|s| s.damaged && s.node == node && (from..=to).contains(&s.at))
+    };
+    let mut newest: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     history.terms.iter().filter_map(move |seen| {
-        let before = newest.entry(seen.node).or_insert(seen.term);
-        if seen.term < *before {
-            return Some(format!("node {} was in term {before}, and then in {}", seen.node, seen.term));
+        let now = (seen.term, seen.at);
+        let (term, at) = newest.insert(seen.node, now).unwrap_or(now);
+        if seen.term < term && !forgot(seen.node, at, seen.at) {
+            return Some(format!("node {} was in term {term}, and then in {}", seen.node, seen.term));
         }
-        *before = seen.term;
         None
     })
 }
@@ -55,7 +58,7 @@ fn differ(nodes: &[(String, Option<String>)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{HashCheck, TermSeen};
+    use crate::history::{HashCheck, Started, TermSeen};
 
     fn history(hashes: [&str; 2], equal: bool) -> History {
         let hashes = [hashes[0], hashes[0], hashes[1]];
@@ -92,5 +95,7 @@ mod tests {
         assert_eq!(check(&history).len(), 0);
         history.terms.push(seen(0, 2));
         assert_eq!(check(&history).len(), 1);
+        history.starts = vec![Started { node: 0, at: 0, damaged: true }];
+        assert_eq!(check(&history).len(), 0, "its files were damaged");
     }
 }

@@ -12,6 +12,9 @@ use super::NODES;
 use super::spec::NodeSpec;
 use crate::client::Client;
 
+/// Seconds after which a question has no answer.
+const ANSWER_WAIT_S: &str = "120";
+
 /// What `replication status` says of a region, and as of which revision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Lag {
@@ -53,7 +56,10 @@ impl Desk {
     /// The command line, asked of a node, however it ends.
     pub(crate) fn try_ask(&self, node: usize, arguments: &[&str]) -> anyhow::Result<Output> {
         let url = format!("http://{}", self.nodes[node].listen.admin);
-        Command::new(&self.binary)
+        // Some questions may take an hour, as far as the command line is concerned.
+        Command::new("timeout")
+            .args(["--kill-after=1", ANSWER_WAIT_S])
+            .arg(&self.binary)
             .args(["--node", &url, "--output", "json"])
             .args(arguments)
             .stdin(Stdio::null())

@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::wait::wait_for;
+
 const FILL_BYTES: usize = 64 << 10;
+const UNMOUNT_WAIT: Duration = Duration::from_secs(20);
 
 /// What a disk is for.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +56,8 @@ impl Disk {
 
     /// Mounts it again, with what was synced. Nobody may use it.
     pub(crate) fn restore_power(&self) -> anyhow::Result<()> {
-        run(Command::new("umount").arg(&self.at))?;
+        // Who watches the store may look at it just now.
+        wait_for("a disk is not used any more", UNMOUNT_WAIT, || run(Command::new("umount").arg(&self.at)).ok())?;
         self.attach()
     }
 

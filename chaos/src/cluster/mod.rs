@@ -32,8 +32,10 @@ pub(crate) const NODES: usize = REGIONS.len();
 
 /// Of a log, for people.
 const TAIL_BYTES: usize = 8 << 10;
-/// What a thread says that ends as no thread should.
-const PANIC: &str = "panicked at";
+/// Words of logs, and what they violate.
+const ALARMS: [(&str, &str); 2] = [("panicked at", "I14"), (REVERTED, "I1")];
+/// openraft's, of a follower whose log is shorter than it was.
+pub(crate) const REVERTED: &str = "follower log is reverted";
 
 /// A node that should be ready is not: not a failure of the harness.
 #[derive(Debug)]
@@ -142,15 +144,35 @@ impl Cluster {
         self.pids.lock()[node] = Some(process.pid());
         self.processes[node] = Some(process);
         self.armed[node] = !environment.is_empty();
-        if let Some(recorder) = &self.recorder {
-            let at = recorder.now();
-            recorder.add(|h| h.starts.push(Started { node, at }));
-        }
+        self.note_start(node, false);
         Ok(())
     }
 
-    /// Kills a node; nothing happens to one that has ended.
+    fn note_start(&self, node: usize, damaged: bool) {
+        if let Some(recorder) = &self.recorder {
+            let at = recorder.now();
+            recorder.add(|h| h.starts.push(Started { node, at, damaged }));
+        }
+    }
+
+    /// Starts a node whose files were damaged: it may have forgotten what it knew.
+    pub(crate) fn start_damaged(&mut self, node: usize) -> anyhow::Result<()> {
+        // Before it can be asked.
+        self.note_start(node, true);
+        self.start_node(node, &[])
+    }
+
+    /// Kills a node that runs, or was known to have ended. One that has ended by itself, unseen, is no node that was killed.
     pub(crate) fn kill(&mut self, node: usize) -> anyhow::Result<()> {
+        let status = self.processes[node].as_mut().and_then(Process::ended);
+        self.kill_if_it_runs(node)?;
+        let Some(status) = status else { return Ok(()) };
+        let name = &self.desk.nodes[node].name;
+        Err(NotBack(format!("{name} had ended by itself ({status})\n{}", self.log_tail(node))).into())
+    }
+
+    /// Kills a node that may well have ended: what was done to it is reason enough.
+    pub(crate) fn kill_if_it_runs(&mut self, node: usize) -> anyhow::Result<()> {
         self.pids.lock()[node] = None;
         self.processes[node].take().map_or(Ok(()), Process::kill)
     }
@@ -269,17 +291,20 @@ impl Cluster {
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
     }
 
-    /// What nodes said in panic since this was asked before.
-    pub(crate) fn panics(&mut self) -> Vec<String> {
-        let mut panics = Vec::new();
+    /// What nodes said that none may say, since this was asked before: that a thread panicked, and that a follower lost
+    /// what it had acknowledged.
+    pub(crate) fn alarms(&mut self) -> Vec<(&'static str, String)> {
+        let mut alarms = Vec::new();
         for (node, from) in self.desk.nodes.iter().zip(&mut self.logs_read) {
             let log = std::fs::read(node.log()).unwrap_or_default();
             let fresh = String::from_utf8_lossy(log.get(*from..).unwrap_or_default()).into_owned();
             *from = log.len();
-            let said = fresh.lines().filter(|line| line.contains(PANIC));
-            panics.extend(said.map(|line| format!("{}: {line}", node.name)));
+            for (words, invariant) in ALARMS {
+                let said = fresh.lines().filter(|line| line.contains(words));
+                alarms.extend(said.map(|line| (invariant, format!("{}: {line}", node.name))));
+            }
         }
-        panics
+        alarms
     }
 
     /// Copies logs and configurations to a folder that outlives the cluster.

@@ -87,6 +87,8 @@ impl Failpoints {
 
     /// Starts a cluster whose nodes are armed from their very first start.
     pub(crate) fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<()> {
+        // A round that broke off has tried nothing to its end.
+        self.queue.extend(self.pending.drain(..));
         self.pending = self.queue.drain(..AT_ONCE.min(self.queue.len())).collect();
         self.at_work = false;
         let tried: Vec<&str> = self.pending.iter().map(|trial| &*trial.name).collect();
@@ -128,7 +130,7 @@ impl Failpoints {
         self.revive(scene.cluster, scene.random)?;
         for node in 0..NODES {
             if scene.cluster.is_armed(node) {
-                scene.cluster.kill(node)?;
+                scene.cluster.kill_if_it_runs(node)?;
                 scene.cluster.start_node(node, &[])?;
             }
         }
@@ -154,7 +156,7 @@ impl Failpoints {
     /// Kills a node and starts it with what is left.
     fn restart(&mut self, scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
         self.revive(scene.cluster, scene.random)?;
-        scene.cluster.kill(node)?;
+        scene.cluster.kill_if_it_runs(node)?;
         let rules = self.rules(node, scene.random);
         scene.cluster.start_node(node, &rules)
     }

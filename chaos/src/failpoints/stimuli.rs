@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::{Failpoints, VISIT_WAIT, armed_with};
-use crate::cluster::NODES;
 use crate::cluster::spec::REGIONS;
+use crate::cluster::{NODES, NotBack};
 use crate::content::{Blob, Image, MANIFEST};
 use crate::faults::Scene;
+use crate::faults::behind::Progress;
 use crate::faults::cut::cut_off;
 use crate::faults::damage::flip_a_bit;
 use crate::history::Outcome;
@@ -36,10 +35,6 @@ pub(super) const ALL: [Stimulus; 7] = [
 
 /// How long a node is cut off: entries that the others never get, uploads that are refused.
 const CUT_MS: (u64, u64) = (3_500, 5_500);
-/// More entries than the others keep.
-const REVISIONS: u64 = 300;
-/// How long clients may take to make them.
-const BEHIND_WAIT: Duration = Duration::from_secs(90);
 /// More tags than one entry removes.
 const TAGS: usize = 520;
 /// Tags that one put may name.
@@ -111,14 +106,12 @@ fn dies_at(failpoints: &mut Failpoints, scene: &mut Scene<'_>, name: &str) -> an
 /// Kills a node and waits until the others' logs do not reach back to where it is. It does not run then.
 fn leave_behind(failpoints: &mut Failpoints, scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
     failpoints.revive(scene.cluster, scene.random)?;
-    scene.cluster.kill(node)?;
-    let from = scene.world.revision();
-    let mut failed = None;
-    let moved = wait_for("the others move on", BEHIND_WAIT, || {
-        failed = failpoints.revive(scene.cluster, scene.random).err();
-        (failed.is_some() || scene.world.revision() >= from + REVISIONS).then_some(())
-    });
-    failed.map_or_else(|| moved.map_err(|error| crate::cluster::NotBack(format!("{error:#}")).into()), Err)
+    scene.cluster.kill_if_it_runs(node)?;
+    let mut progress = Progress::from(scene.world.revision());
+    wait_for("the others move on", Progress::WAIT, || match failpoints.revive(scene.cluster, scene.random) {
+        Ok(_) => progress.is_enough(scene.world.revision()).transpose(),
+        Err(error) => Some(Err(error)),
+    })?
 }
 
 /// A manifest with more tags than one entry removes is deleted: the rest is a job.
@@ -198,8 +191,11 @@ fn holds(scene: &Scene<'_>, node: usize, blob: &Blob) -> bool {
 }
 
 fn damage(scene: &mut Scene<'_>, node: usize, blob: &Blob) -> anyhow::Result<()> {
-    let file = file_of(&scene.cluster.desk.nodes[node], &blob.digest);
-    flip_a_bit(scene.random, &file.context("what was acknowledged is in no store")?, 0)
+    let Some(file) = file_of(&scene.cluster.desk.nodes[node], &blob.digest) else {
+        scene.found.push(("I1", format!("{} was acknowledged and is not in the store of node {node}", blob.digest)));
+        return Err(NotBack("a blob is lost".to_owned()).into());
+    };
+    flip_a_bit(scene.random, &file, 0)
 }
 
 fn tell(failpoints: &mut Failpoints, scene: &mut Scene<'_>, node: usize, what: &[&str]) -> anyhow::Result<()> {
@@ -217,5 +213,5 @@ fn persist(
         failed = failpoints.revive(scene.cluster, scene.random).err();
         (failed.is_some() || attempt(scene)).then_some(())
     });
-    failed.map_or_else(|| done.map_err(|error| crate::cluster::NotBack(format!("{error:#}")).into()), Err)
+    failed.map_or_else(|| done.map_err(|error| NotBack(format!("{error:#}")).into()), Err)
 }

@@ -70,13 +70,13 @@ fn database(scene: &mut Scene<'_>, part: &str) -> anyhow::Result<()> {
     let file = &files[scene.random.random_range(0..files.len())];
     damage(scene.random, file)?;
     cut_off(scene, node, Condition::cut());
-    scene.cluster.start_node(node, &[])?;
+    scene.cluster.start_damaged(node)?;
     let sound = is_sound(scene, node).map_err(|error| NotBack(format!("damaged: {}: {error:#}", file.display())))?;
     if sound {
         std::fs::remove_dir_all(&aside).context("cannot remove a copy")?;
     } else {
         scene.cluster.desk.set_away(node, true);
-        scene.cluster.kill(node)?;
+        scene.cluster.kill_if_it_runs(node)?;
         std::fs::remove_dir_all(&data).context("cannot take damaged files away")?;
         std::fs::rename(&aside, &data).context("cannot put files back")?;
         scene.cluster.start_node(node, &[])?;
@@ -102,7 +102,8 @@ fn is_sound(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<bool> {
         if said.status.success() || why.contains(ALONE) {
             return Some(true);
         }
-        (why.contains("is corrupt") || why.contains(&format!("{name} could not be checked"))).then_some(false)
+        (why.contains(&format!("the state of {name} at")) || why.contains(&format!("{name} could not be checked")))
+            .then_some(false)
     });
     let sound = decided.with_context(|| scene.cluster.log_tail(node))?;
     Ok(sound && scene.cluster.is_alive(node))

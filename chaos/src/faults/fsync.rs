@@ -34,7 +34,9 @@ fn failing(scene: &mut Scene<'_>, when: &str) -> anyhow::Result<()> {
     wait_for("the tracer holds the node", ATTACH_WAIT, || is_traced(pid).then_some(()))?;
     // Clients are at work: it does not take long.
     let log = scene.cluster.desk.nodes[node].data().join("log");
-    wait_for("a sync of the log fails", READY_WAIT, || has_failed(&calls, &log).then_some(()))?;
+    // Lines of calls that overlap are told in two parts: that it ends tells as much.
+    let failed = |scene: &mut Scene<'_>| has_failed(&calls, &log) || !scene.cluster.is_alive(node);
+    wait_for("a sync of the log fails", READY_WAIT, || failed(scene).then_some(()))?;
     let ended = wait_for("a node whose log cannot be synced ends", END_WAIT, || scene.cluster.ended(node).map(drop));
     if let Err(error) = ended {
         // It may acknowledge what is not on its disk.
@@ -45,8 +47,11 @@ fn failing(scene: &mut Scene<'_>, when: &str) -> anyhow::Result<()> {
     if let Ok(None) = tracer.try_wait() {
         let _ = kill_process(Pid::from_child(&tracer), Signal::INT);
     }
-    tracer.wait().context("the tracer cannot be waited for")?;
-    scene.cluster.kill(node)?;
+    if wait_for("the tracer ends", ATTACH_WAIT, || tracer.try_wait().ok().flatten()).is_err() {
+        tracer.kill().context("the tracer cannot be killed")?;
+        tracer.wait().context("the tracer cannot be waited for")?;
+    }
+    scene.cluster.kill_if_it_runs(node)?;
     scene.cluster.start_node(node, &[])?;
     scene.cluster.wait_node_ready(node)
 }

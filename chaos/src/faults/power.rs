@@ -20,7 +20,7 @@ pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 fn lose(scene: &mut Scene<'_>, nodes: &[usize]) -> anyhow::Result<()> {
     nodes.iter().for_each(|node| scene.cluster.desk.set_away(*node, true));
     scene.cluster.cut_power(nodes)?;
-    nodes.iter().try_for_each(|node| scene.cluster.kill(*node))
+    nodes.iter().try_for_each(|node| scene.cluster.kill_if_it_runs(*node))
 }
 
 fn restore(scene: &mut Scene<'_>, nodes: &[usize]) -> anyhow::Result<()> {

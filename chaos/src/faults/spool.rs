@@ -9,9 +9,10 @@ use anyhow::Context;
 use super::Scene;
 use super::replication::tell;
 use crate::cluster::spec::REGIONS;
-use crate::cluster::{NODES, NotBack};
+use crate::cluster::{NODES, NotBack, READY_WAIT};
 use crate::content::Blob;
 use crate::history::Outcome;
+use crate::wait::wait_for;
 use crate::watch::spooled_bytes;
 
 /// What nodes of this run may spool (`spool_bytes_max`): one of the blobs.
@@ -33,9 +34,10 @@ pub(super) fn slow_clients(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let mut clients = Vec::new();
     for _ in 0..BLOBS {
         let blob = Blob::new(scene.world.seed(), BLOB_BYTES);
-        if scene.world.push_blob(source, REPOSITORY, &blob) != Outcome::Ok {
-            return Err(NotBack("a blob cannot be pushed while nothing is faulty".to_owned()).into());
-        }
+        // A client of a busy machine may give up in the midst of so many bytes.
+        let push = || (scene.world.push_blob(source, REPOSITORY, &blob) == Outcome::Ok).then_some(());
+        wait_for("a blob is pushed while nothing is faulty", READY_WAIT, push)
+            .map_err(|error| NotBack(format!("{error:#}")))?;
         clients.push(ask(scene, node, &blob)?);
     }
     let pid = scene.cluster.pid(node).context("a node that runs has a process")?;

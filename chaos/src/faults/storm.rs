@@ -1,6 +1,7 @@
 //! More than a node may keep: upload sessions that nobody uses, and more than a GiB of pulls.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -12,6 +13,8 @@ use crate::watch::resident_bytes;
 use crate::workload::BlobRead;
 
 const THREADS: usize = 4;
+/// How long that many may take.
+const OPENED_WITHIN: Duration = Duration::from_secs(120);
 /// One more than may be open at a node.
 const SESSIONS: u64 = 10_001;
 const PULLED_BYTES: u64 = 1_200 << 20;
@@ -23,11 +26,12 @@ const GROWTH_BYTES_MAX: u64 = 160 << 20;
 pub(super) fn sessions(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
     let client = scene.cluster.client(node);
-    let (opened, refused) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (opened, refused, until) = (AtomicU64::new(0), AtomicBool::new(false), Instant::now() + OPENED_WITHIN);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while !refused.load(Ordering::Relaxed) && opened.load(Ordering::Relaxed) < SESSIONS {
+                let is_due = || opened.load(Ordering::Relaxed) < SESSIONS && Instant::now() < until;
+                while !refused.load(Ordering::Relaxed) && is_due() {
                     match client.call("POST", "/v2/storm/sessions/blobs/uploads/", &[], b"").status() {
                         202 => opened.fetch_add(1, Ordering::Relaxed),
                         429 => u64::from(refused.swap(true, Ordering::Relaxed)),
@@ -37,8 +41,14 @@ pub(super) fn sessions(scene: &mut Scene<'_>) -> anyhow::Result<()> {
             });
         }
     });
-    if !refused.into_inner() {
-        scene.found.push(("I13", format!("node {node} opened {} upload sessions", opened.into_inner())));
+    match (refused.into_inner(), opened.into_inner()) {
+        (true, _) => {}
+        (false, opened) if opened < SESSIONS => {
+            let told =
+                format!("node {node} opened {opened} upload sessions within {OPENED_WITHIN:?}, and refused none");
+            return Err(NotBack(told).into());
+        }
+        (false, opened) => scene.found.push(("I13", format!("node {node} opened {opened} upload sessions"))),
     }
     // With so many of them it serves everybody else.
     scene.last(3_000, 5_000);

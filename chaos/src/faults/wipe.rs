@@ -30,7 +30,7 @@ pub(super) fn wipe(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     if took_part || ended.is_err() || code != Some(1) {
         let what = format!("node {node} with an emptied folder: took part {took_part}, ended with {code:?}");
         scene.found.push(("I12", what));
-        scene.cluster.kill(node)?;
+        scene.cluster.kill_if_it_runs(node)?;
     }
     std::fs::remove_dir_all(&data).context("cannot take the empty folder away")?;
     std::fs::rename(&aside, &data).context("cannot put a data folder back")?;

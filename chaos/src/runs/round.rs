@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 
 use super::Run;
 use crate::checkers::{Violation, check};
-use crate::cluster::{Cluster, NODES, NotBack};
+use crate::cluster::{Cluster, NODES, NotBack, REVERTED};
 use crate::failpoints::Failpoints;
 use crate::faults::{Fault, Fired, Scene};
 use crate::history::{History, Outcome, Recorder};
@@ -21,6 +21,12 @@ use crate::workload::{Workload, World};
 const WARM_UP: usize = 30;
 /// How long they may take.
 const WARM_UP_WAIT: Duration = Duration::from_secs(60);
+/// What checkers say of a round that was not looked at in the end.
+const NOT_LOOKED: [&str; 3] = [
+    "nobody compared the state of the nodes",
+    "nobody looked into the stores",
+    "nobody looked whether the cluster healed",
+];
 /// Images of earlier rounds that are read again.
 const AGAIN: usize = 60;
 
@@ -60,8 +66,10 @@ impl Round<'_> {
         let faults = self.faults(cluster, &world, &mut fired, &mut found);
         cluster.links.heal();
         let stopped = workload.stop().and(watch.stop());
-        let back = tell_apart(faults, &mut found)?;
-        stopped?;
+        let back = match tell_apart(faults, &mut found).and_then(|back| stopped.map(|()| back)) {
+            Ok(back) => back,
+            Err(error) => return self.broken_off(cluster, &recorder, fired, found, error),
+        };
         rest::heal(cluster, &recorder);
         // One that has not healed is looked at, too, as long as all nodes answer: that tells why.
         let answers = back && (0..NODES).all(|node| cluster.is_alive(node) && cluster.client(node).ready());
@@ -70,16 +78,44 @@ impl Round<'_> {
             rest::audit(cluster, &world, self.ledger, again);
         }
         self.ledger.add(&world);
-        found.extend(cluster.panics().into_iter().map(|said| ("I14", said)));
+        found.extend(self.alarms(cluster));
         let history = recorder.finish();
         let mut violations: Vec<Violation> = check(&history);
-        if !answers {
-            // Nobody looked at what cannot be reached.
-            violations.retain(|v| {
-                v.what != "nobody compared the state of the nodes" && v.what != "nobody looked into the stores"
-            });
+        if violations.iter().any(|v| v.invariant == "I14") || found.iter().any(|(invariant, _)| *invariant == "I14") {
+            // It is known why nobody looked.
+            violations.retain(|v| !NOT_LOOKED.contains(&&*v.what));
         }
         violations.extend(found.into_iter().map(|(invariant, what)| Violation { invariant, what }));
+        Ok(Outcomes { history, fired, violations })
+    }
+
+    /// What nodes said that is a violation. A follower whose log was damaged on purpose may have lost its end.
+    fn alarms(&self, cluster: &mut Cluster) -> Vec<(&'static str, String)> {
+        let mut alarms = cluster.alarms();
+        if self.run.plan.iter().any(|planned| planned.fault == Fault::DamagedLog) {
+            alarms.retain(|(_, said)| !said.contains(REVERTED));
+        }
+        alarms
+    }
+
+    /// The harness failed in the midst of it. What was violated until then is told all the same.
+    fn broken_off(
+        &self,
+        cluster: &mut Cluster,
+        recorder: &Recorder,
+        fired: Vec<Fired>,
+        mut found: Vec<(&'static str, String)>,
+        error: anyhow::Error,
+    ) -> anyhow::Result<Outcomes> {
+        let history = recorder.finish();
+        let mut violations = check(&history);
+        violations.retain(|v| !NOT_LOOKED.contains(&&*v.what));
+        found.extend(self.alarms(cluster));
+        violations.extend(found.into_iter().map(|(invariant, what)| Violation { invariant, what }));
+        if violations.is_empty() {
+            return Err(error);
+        }
+        println!("the harness failed, too: {error:#}");
         Ok(Outcomes { history, fired, violations })
     }
 

@@ -149,11 +149,13 @@ impl Whole<'_> {
             Err(error) => {
                 let folder = self.request.evidence.join(&name);
                 cluster.keep_logs(&folder)?;
-                return Err(error.context(format!(
-                    "round {number} of seed {}; logs: {}",
-                    self.request.seed,
-                    folder.display()
-                )));
+                let error =
+                    error.context(format!("round {number} of seed {}; logs: {}", self.request.seed, folder.display()));
+                if self.violations.is_empty() {
+                    return Err(error);
+                }
+                println!("the harness failed, too: {error:#}");
+                return Ok(true);
             }
         };
         println!("{}", report::line(number, &history, &violations));
