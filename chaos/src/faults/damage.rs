@@ -43,7 +43,10 @@ pub(super) fn blobs(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         }
     }
     scene.cluster.start_node(node, &[])?;
-    scene.cluster.wait_node_ready(node)
+    scene.cluster.wait_node_ready(node)?;
+    // Clients pull what is damaged.
+    scene.last(3_000, 5_000);
+    Ok(())
 }
 
 /// A file of the log.

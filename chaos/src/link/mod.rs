@@ -95,7 +95,7 @@ impl Links {
         });
         let listener = self.runtime.block_on(crate::cluster::ports::listener())?;
         let address = listener.local_addr().context("a listener has no address")?;
-        self.runtime.spawn(proxy::Proxy { listener, target, pairs: pairs.collect(), pids }.run());
+        self.runtime.spawn(Arc::new(proxy::Proxy { listener, target, pairs: pairs.collect(), pids }).run());
         Ok(address)
     }
 

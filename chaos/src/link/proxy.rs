@@ -35,23 +35,27 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// Runs for as long as the runtime does.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self: Arc<Self>) {
         loop {
             let Ok((client, address)) = self.listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            // A caller that died meanwhile is nobody: its connection is closed.
-            if let Some(pair) = self.caller(&client, address).and_then(|from| self.pairs.get(from)) {
-                tokio::spawn(carry(client, self.target, pair.clone()));
-            }
+            let proxy = self.clone();
+            tokio::spawn(async move { proxy.take(client, address).await });
         }
     }
 
-    fn caller(&self, client: &TcpStream, address: SocketAddr) -> Option<usize> {
+    /// A caller that died meanwhile is nobody: its connection is closed.
+    async fn take(&self, client: TcpStream, address: SocketAddr) {
+        let Ok(here) = client.local_addr() else { return };
         let pids = self.pids.lock().clone();
         let running: Vec<(usize, u32)> = pids.iter().enumerate().filter_map(|(i, pid)| Some((i, (*pid)?))).collect();
-        owner(&running, address, client.local_addr().ok()?)
+        // It reads what may take a while: what passes on other connections must not wait for it.
+        let from = tokio::task::spawn_blocking(move || owner(&running, address, here)).await;
+        if let Some(pair) = from.ok().flatten().and_then(|from| self.pairs.get(from)) {
+            carry(client, self.target, pair.clone()).await;
+        }
     }
 }
 
