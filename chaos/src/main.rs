@@ -13,6 +13,7 @@ mod link;
 mod planted;
 mod rest;
 mod runs;
+mod simulation;
 mod stores;
 mod wait;
 mod watch;
@@ -60,6 +61,8 @@ struct Arguments {
     keep_going: bool,
 }
 
+/// Seeds of the simulation in the whole matrix: enough that each of its faults fires.
+const SIMULATED_SEEDS: u64 = 500;
 const VIOLATED: u8 = 1;
 const HARNESS_FAILED: u8 = 2;
 const INVALID: u8 = 3;
@@ -114,7 +117,7 @@ fn request(arguments: &Arguments) -> anyhow::Result<Request> {
     })
 }
 
-/// The whole matrix; the worst of all.
+/// The whole matrix, the simulation included; the worst of all.
 fn all(arguments: &Arguments) -> anyhow::Result<u8> {
     let request = request(arguments)?;
     let mut worst = 0;
@@ -128,10 +131,26 @@ fn all(arguments: &Arguments) -> anyhow::Result<u8> {
             }
         };
         lines.push(format!("{:11} {}", run.name, word(code)));
-        worst = if code == VIOLATED || worst == VIOLATED { VIOLATED } else { worst.max(code) };
+        worst = worse(worst, code);
     }
+    let code = simulated(request.seed)?;
+    lines.push(format!("{:11} {}", "simulation", word(code)));
+    worst = worse(worst, code);
     println!("{}", lines.join("\n"));
     Ok(worst)
+}
+
+fn worse(a: u8, b: u8) -> u8 {
+    if a == VIOLATED || b == VIOLATED { VIOLATED } else { a.max(b) }
+}
+
+/// What no process meets here: object stores that err, hang and lie, and messages that are lost.
+fn simulated(seed: u64) -> anyhow::Result<u8> {
+    println!("== simulation, {SIMULATED_SEEDS} seeds");
+    let from = 1 + seed % 1_000 * SIMULATED_SEEDS;
+    let mut command = simulation::of(from, SIMULATED_SEEDS, None)?;
+    let status = command.status().with_context(|| format!("cannot run {command:?}; build it"))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(HARNESS_FAILED))
 }
 
 const fn word(code: u8) -> &'static str {

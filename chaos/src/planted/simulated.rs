@@ -1,19 +1,13 @@
 //! Bugs of the state machine that no node tells of: the simulation has them, too, and its checkers.
 
-use std::process::Command;
-
 use anyhow::{Context, bail};
 
 use super::Planted;
-
-/// The program of the simulation, built beside this one.
-const PROGRAM: &str = "atoll-sim";
-/// It has its own switch, and its own spelling.
-const VARIABLE: &str = "ATOLL_SIM_PLANT";
+use crate::simulation;
 
 /// As many seeds as the corpus has rounds, with the bug: one of them must tell of its invariant.
 pub(super) fn try_out(planted: &Planted) -> anyhow::Result<()> {
-    let (code, told) = simulate(planted, Some(&planted.name.replace('_', "-")))?;
+    let (code, told) = simulate(planted, Some(&planted.name))?;
     let is_told = told.lines().any(|line| planted.invariants().iter().any(|i| names(line, i)));
     if code == Some(1) && is_told { Ok(()) } else { bail!("not caught by the simulation, which ended with {code:?}") }
 }
@@ -28,12 +22,8 @@ pub(super) fn try_without(planted: &Planted) -> anyhow::Result<()> {
 }
 
 fn simulate(planted: &Planted, plant: Option<&str>) -> anyhow::Result<(Option<i32>, String)> {
-    let own = std::env::current_exe().context("this program has no path")?;
-    let program = own.with_file_name(PROGRAM);
-    let mut command = Command::new(&program);
-    command.args(["run", "--from", &planted.seed.to_string(), "--seeds", &planted.rounds.to_string()]);
-    command.envs(plant.map(|plant| (VARIABLE, plant)));
-    let output = command.output().with_context(|| format!("cannot run {}; build it", program.display()))?;
+    let mut command = simulation::of(planted.seed, planted.rounds.into(), plant)?;
+    let output = command.output().with_context(|| format!("cannot run {command:?}; build it"))?;
     Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
