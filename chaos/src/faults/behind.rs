@@ -1,5 +1,6 @@
 //! A node that was away for so long that it needs a snapshot.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ use crate::wait::wait_for;
 
 /// More entries than the others keep for it.
 const REVISIONS: u64 = 300;
+/// How long every new snapshot of the others is damaged, and how often they are looked for.
+const DAMAGES: Duration = Duration::from_secs(4);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// With two of three nodes, and clients at work.
 const STANDS_STILL: Duration = Duration::from_secs(45);
 
@@ -30,18 +34,28 @@ pub(super) fn left(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.cluster.wait_node_ready(node)
 }
 
-/// What the others have to give it has flipped bits: it takes none of that, and waits for a snapshot that is whole.
+/// What the others have to give it has flipped bits, and so has what they make meanwhile: it takes none of that, and waits
+/// for a snapshot that is whole.
 pub(super) fn damaged(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
     scene.cluster.kill(node)?;
     wait_until_behind(scene)?;
-    for other in (0..NODES).filter(|other| *other != node) {
-        let folder = scene.cluster.desk.nodes[other].data().join("snapshots");
-        for file in files_below(&folder).iter().filter(|f| f.extension().is_some_and(|e| e == "sst")) {
-            flip_a_bit_of_a_copy(scene, file)?;
+    let (mut seen, mut until) = (BTreeSet::new(), None);
+    while until.is_none_or(|until| Instant::now() < until) {
+        for other in (0..NODES).filter(|other| *other != node) {
+            let folder = scene.cluster.desk.nodes[other].data().join("snapshots");
+            for file in files_below(&folder).iter().filter(|f| f.extension().is_some_and(|e| e == "sst")) {
+                if seen.insert(file.clone()) {
+                    flip_a_bit_of_a_copy(scene, file)?;
+                }
+            }
         }
+        if until.is_none() {
+            scene.cluster.start_node(node, &[])?;
+            until = Some(Instant::now() + DAMAGES);
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
-    scene.cluster.start_node(node, &[])?;
     scene.cluster.wait_node_ready(node)
 }
 
