@@ -14,6 +14,9 @@ use crate::wait::wait_for;
 
 /// More entries than the others keep for it.
 const REVISIONS: u64 = 300;
+const FIRST_ROWS_BYTES: usize = 48;
+/// Folders of snapshots in the making begin so.
+const MAKING: &str = "making-";
 /// How long every new snapshot of the others is damaged, and how often they are looked for.
 const DAMAGES: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -44,7 +47,7 @@ pub(super) fn damaged(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     while until.is_none_or(|until| Instant::now() < until) {
         for other in (0..NODES).filter(|other| *other != node) {
             let folder = scene.cluster.desk.nodes[other].data().join("snapshots");
-            for file in files_below(&folder).iter().filter(|f| f.extension().is_some_and(|e| e == "sst")) {
+            for file in files_below(&folder).iter().filter(|file| is_sent(file)) {
                 if seen.insert(file.clone()) {
                     flip_a_bit_of_a_copy(scene, file)?;
                 }
@@ -59,6 +62,12 @@ pub(super) fn damaged(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.cluster.wait_node_ready(node)
 }
 
+/// A file of a snapshot that is whole: one in the making is its own node's.
+fn is_sent(file: &Path) -> bool {
+    let is_made = !file.components().any(|c| c.as_os_str().to_string_lossy().starts_with(MAKING));
+    is_made && file.extension().is_some_and(|e| e == "sst")
+}
+
 /// The file shares its bytes with the sender's own state, which stays whole: a damaged copy takes its place.
 fn flip_a_bit_of_a_copy(scene: &mut Scene<'_>, file: &Path) -> anyhow::Result<()> {
     // A newer snapshot may have taken the place of this one just now.
@@ -66,7 +75,8 @@ fn flip_a_bit_of_a_copy(scene: &mut Scene<'_>, file: &Path) -> anyhow::Result<()
     if bytes.is_empty() {
         return Ok(());
     }
-    let at = scene.random.random_range(0..bytes.len());
+    // Its first rows: damage to what it is opened by would be noticed by opening it.
+    let at = scene.random.random_range(0..bytes.len().min(FIRST_ROWS_BYTES));
     bytes[at] ^= 1 << scene.random.random_range(0..8);
     let copy = scene.cluster.desk.nodes[0].folder.join("damaged");
     std::fs::write(&copy, bytes).context("cannot write a damaged file")?;

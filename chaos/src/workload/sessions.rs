@@ -67,7 +67,7 @@ impl Worker {
         let mut offset = 0;
         let mut asks = 0;
         while offset < content.len() {
-            let length = self.random.random_range(1..=content.len().min(150_000)).min(content.len() - offset);
+            let length = self.random.random_range(2..=content.len().min(150_000)).min(content.len() - offset);
             let node = self.node();
             let range = format!("{offset}-{}", offset + length - 1);
             let start = self.world.recorder.now();
