@@ -59,7 +59,16 @@ impl Transfer {
             }
             tracing::warn!(files = ?sent.incomplete, "files of a snapshot did not verify at the peer; sending them again");
         }
+        self.look_at_ours().await;
         Err(Unreachable::from_string("the peer could not verify what was sent").into())
+    }
+
+    /// Whether it is this node's snapshot that is damaged: then openraft is given a new one when it tries again.
+    async fn look_at_ours(&self) {
+        let snapshot = self.snapshot.clone();
+        if let Err(error) = blocking(move || snapshot.verify()).await {
+            tracing::error!(%error, "a snapshot of this node is damaged on its disk; a new one takes its place");
+        }
     }
 
     async fn begin(&mut self) -> Sent<wire::BeginSnapshotResponse> {
@@ -79,8 +88,9 @@ impl Transfer {
         let failed = Arc::new(Mutex::new(None));
         let chunks = chunks(self.snapshot.clone(), start, files, failed.clone());
         let sent = self.raft.send_snapshot(chunks).await;
-        if let Some(error) = failed.lock().take() {
-            let error: io::Error = error;
+        let error: Option<io::Error> = failed.lock().take();
+        if let Some(error) = error {
+            self.look_at_ours().await;
             return Err(unreachable(&error).into());
         }
         sent.map(tonic::Response::into_inner).map_err(|status| unreachable(&status).into())

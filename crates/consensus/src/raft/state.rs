@@ -183,7 +183,8 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        self.store.current_checkpoint().map(describe).transpose()
+        let store = self.store.clone();
+        blocking(move || store.sound_checkpoint()).await?.map(describe).transpose()
     }
 }
 

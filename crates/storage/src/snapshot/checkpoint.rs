@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atoll_fault::step_io;
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub struct Checkpoint {
     encoded: Bytes,
     position: Position,
     dir: DirGuard,
+    /// Its bytes were found to be others than its manifest says.
+    damaged: AtomicBool,
 }
 
 impl Checkpoint {
@@ -58,7 +61,8 @@ impl Checkpoint {
             }
         }
         let position = manifest.position()?;
-        Ok(Self { manifest, encoded: encoded.into(), position, dir: DirGuard::new(path) })
+        let damaged = AtomicBool::new(false);
+        Ok(Self { manifest, encoded: encoded.into(), position, dir: DirGuard::new(path), damaged })
     }
 
     /// Whether a snapshot's folder has one that was received and did not count yet.
@@ -97,12 +101,21 @@ impl Checkpoint {
         Ok(Chunk { crc: crc32fast::hash(&data), data: data.into() })
     }
 
-    /// Reads every file and compares it with the manifest: for a snapshot that a receiver keeps refusing.
+    /// Reads every file and compares it with the manifest: for a snapshot that a receiver keeps refusing. One that is
+    /// damaged is not given to anybody from then on.
     pub fn verify(&self) -> Result<()> {
         match self.manifest.files.iter().find_map(|file| self.verify_file(file).err()) {
-            Some(error) => Err(error),
+            Some(error) => {
+                self.damaged.store(true, Ordering::Release);
+                Err(error)
+            }
             None => Ok(()),
         }
+    }
+
+    /// Whether it was found to be damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
     }
 
     fn verify_file(&self, file: &ManifestFile) -> Result<()> {

@@ -203,6 +203,14 @@ impl StateStore {
         self.snapshots.create(&db.db)
     }
 
+    /// The newest snapshot; a new one in place of one that was found to be damaged.
+    pub fn sound_checkpoint(&self) -> Result<Option<Arc<Checkpoint>>> {
+        match self.current_checkpoint() {
+            Some(damaged) if damaged.is_damaged() => self.create_checkpoint().map(Some),
+            current => Ok(current),
+        }
+    }
+
     /// The newest snapshot.
     pub fn current_checkpoint(&self) -> Option<Arc<Checkpoint>> {
         self.snapshots.current()
