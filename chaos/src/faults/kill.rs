@@ -23,7 +23,10 @@ fn kill(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
 pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     (0..NODES).try_for_each(|node| scene.cluster.kill(node))?;
     (0..NODES).try_for_each(|node| scene.cluster.start_node(node, &[]))?;
-    scene.cluster.wait_ready()
+    scene.cluster.wait_ready()?;
+    // What is done right after is part of it: nodes have yet to catch up with what they knew.
+    scene.last(3_000, 5_000);
+    Ok(())
 }
 
 pub(super) fn restart(scene: &mut Scene<'_>) -> anyhow::Result<()> {

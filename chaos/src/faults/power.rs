@@ -32,5 +32,7 @@ fn restore(scene: &mut Scene<'_>, nodes: &[usize]) -> anyhow::Result<()> {
         scene.cluster.wait_node_ready(*node)?;
         scene.cluster.desk.set_away(*node, false);
     }
+    // What is done right after is part of it.
+    scene.last(2_000, 4_000);
     Ok(())
 }
