@@ -7,6 +7,7 @@ use atoll_fault::{planted, step};
 use atoll_metadata::{CopyItem, CopyOutcome, KvError, read};
 use atoll_registry::{MetadataGroup, MetadataGroupExt, NoRoom};
 use atoll_types::{Digest, ObjectName};
+use tokio_util::task::TaskTracker;
 
 use crate::LocalNode;
 use crate::record::{RecordError, Recorder, is_recorded};
@@ -52,6 +53,8 @@ pub(crate) struct Keeper {
     pub(crate) metadata: Arc<dyn MetadataGroup>,
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) recorder: Recorder,
+    /// What is being kept; whoever stops the node waits for it.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Keeper {
@@ -62,8 +65,15 @@ impl Keeper {
         Ok(VerifyingWriter::create(&*self.store, name, digest.algorithm()).await?)
     }
 
-    /// Proves the digest, makes the object durable, and records it.
+    /// Proves the digest, makes the object durable, and records it: to its end, also if nobody waits for that any more.
+    /// Given up in its midst, it would leave an object that nothing names.
     pub(crate) async fn finish(&self, writer: VerifyingWriter, digest: &Digest) -> Result<Kept, KeepError> {
+        let (keeper, digest) = (self.clone(), *digest);
+        let kept = self.tasks.spawn(async move { keeper.to_its_end(writer, &digest).await });
+        kept.await.unwrap_or_else(|error| Err(RecordError::Unknown(error.to_string()).into()))
+    }
+
+    async fn to_its_end(&self, writer: VerifyingWriter, digest: &Digest) -> Result<Kept, KeepError> {
         if planted!("copy_recorded_before_stored") {
             let copy = CopyItem { digest: *digest, size: writer.len(), object: writer.object() };
             self.recorder.record(copy).await?;

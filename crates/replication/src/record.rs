@@ -68,7 +68,9 @@ impl Recorder {
         let mut attempt = 0;
         loop {
             match self.try_record(copy).await {
-                Err(RecordError::NotRecorded(_)) if attempt + 1 < ATTEMPTS => sleep(pause_after(attempt)).await,
+                Err(RecordError::NotRecorded(_)) if attempt + 1 < ATTEMPTS && !self.0.is_closed() => {
+                    sleep(pause_after(attempt)).await;
+                }
                 answer => return answer,
             }
             attempt += 1;

@@ -52,7 +52,7 @@ impl Replication {
         let (stop, tasks, clock) = (CancellationToken::new(), TaskTracker::new(), Arc::new(LeaderClock::default()));
         let sources = PeerSources::new(local.clone(), peers, metadata.clone(), metrics);
         let (recorder, recording) = Recorder::new(local.clone(), metadata.clone(), &fetcher);
-        let keeper = Keeper { local: local.clone(), metadata: metadata.clone(), store, recorder };
+        let keeper = Keeper { local: local.clone(), metadata: metadata.clone(), store, recorder, tasks: tasks.clone() };
         let pool = FetchPool::new(sources.clone(), keeper, read_through, stop.child_token())?;
         let (keeping, lease) = LeaseKeeper::new(local.clone(), metadata.clone(), fetcher.lease_ttl);
         let jobs = Jobs {
