@@ -1,5 +1,6 @@
 //! What clients and watchers saw, in the order in which it was written down. Times are microseconds since the start.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -377,6 +378,16 @@ pub(crate) struct History {
     pub(crate) damaged: bool,
 }
 
+impl History {
+    /// Pushes that were acknowledged and that no delete in their repository may have taken away.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = &Pushed> {
+        let gone = self.deleted.iter().filter(|d| d.outcome != Outcome::Failed);
+        let gone: HashSet<(What, &str, &str)> = gone.map(|d| (d.what, &*d.repository, &*d.digest)).collect();
+        let acknowledged = self.pushed.iter().filter(|p| p.outcome == Outcome::Ok);
+        acknowledged.filter(move |p| !gone.contains(&(p.what, &*p.repository, &*p.digest)))
+    }
+}
+
 /// Writes a history down.
 pub(crate) struct Recorder {
     began: Instant,
@@ -401,6 +412,11 @@ impl Recorder {
     /// Looks at what was written so far.
     pub(crate) fn look<T>(&self, read: impl FnOnce(&History) -> T) -> T {
         read(&self.history.lock())
+    }
+
+    /// How many operations were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.look(|h| h.operations.iter().filter(|o| o.outcome == Outcome::Ok).count())
     }
 
     /// The whole history.

@@ -1,8 +1,8 @@
 //! I1: an acknowledged push survives, with identical bytes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use crate::history::{Brought, History, Outcome, Read, What};
+use crate::history::{Brought, History, Read, What};
 
 type Key<'a> = (What, &'a str, &'a str);
 
@@ -29,19 +29,11 @@ fn is_lost(read: &Read, acknowledged: &HashMap<Key<'_>, u64>) -> bool {
 
 /// What no delete may have taken away, and the first revision of each.
 fn acknowledged(history: &History) -> HashMap<Key<'_>, u64> {
-    let gone: HashSet<Key<'_>> = history
-        .deleted
-        .iter()
-        .filter(|d| d.outcome != Outcome::Failed)
-        .map(|d| (d.what, &*d.repository, &*d.digest))
-        .collect();
     let mut acknowledged = HashMap::new();
-    for push in history.pushed.iter().filter(|p| p.outcome == Outcome::Ok) {
+    for push in history.standing() {
+        let revision = push.revision.unwrap_or(u64::MAX);
         let key = (push.what, &*push.repository, &*push.digest);
-        if !gone.contains(&key) {
-            let revision = push.revision.unwrap_or(u64::MAX);
-            acknowledged.entry(key).and_modify(|r: &mut u64| *r = revision.min(*r)).or_insert(revision);
-        }
+        acknowledged.entry(key).and_modify(|r: &mut u64| *r = revision.min(*r)).or_insert(revision);
     }
     acknowledged
 }
@@ -50,6 +42,7 @@ fn acknowledged(history: &History) -> HashMap<Key<'_>, u64> {
 mod tests {
     use super::super::sample::{deleted, pushed, read};
     use super::*;
+    use crate::history::Outcome;
 
     fn history(outcome: Outcome, brought: Brought) -> History {
         History {

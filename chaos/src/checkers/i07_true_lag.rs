@@ -1,8 +1,8 @@
 //! I7: reported lag is never below the true lag.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::history::{History, LagSeen, Outcome, What};
+use crate::history::{History, LagSeen, What};
 
 /// The regions in the order of the nodes, as the stores were listed.
 use crate::cluster::spec::REGIONS;
@@ -24,13 +24,9 @@ pub(super) fn check(history: &History) -> Vec<String> {
 
 /// Blobs that were acknowledged and stay linked by a repository: the first revision of each, and its size.
 fn live(history: &History) -> BTreeMap<&str, (u64, u64)> {
-    let gone = history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome != Outcome::Failed);
-    let gone: BTreeSet<(&str, &str)> = gone.map(|d| (&*d.repository, &*d.digest)).collect();
     let mut live = BTreeMap::new();
-    for push in history.pushed.iter().filter(|p| p.what == What::Blob && p.outcome == Outcome::Ok) {
-        let Some(revision) = push.revision.filter(|_| !gone.contains(&(&*push.repository, &*push.digest))) else {
-            continue;
-        };
+    for push in history.standing().filter(|p| p.what == What::Blob) {
+        let Some(revision) = push.revision else { continue };
         let entry = live.entry(&*push.digest).or_insert((revision, push.bytes));
         entry.0 = entry.0.min(revision);
     }
@@ -57,6 +53,7 @@ mod tests {
     use super::super::sample::{deleted, pushed};
     use super::*;
     use crate::cluster::Lag;
+    use crate::history::Outcome;
 
     fn history(blobs: Option<u64>, revision: u64, stored: &[&str]) -> History {
         let lag =

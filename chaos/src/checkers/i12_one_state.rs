@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::STATES_UNSEEN;
 use crate::cluster::NODES;
 use crate::history::History;
 
@@ -9,7 +10,7 @@ use crate::history::History;
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut found: Vec<String> = two_leaders(history).chain(terms_that_go_back(history)).collect();
     if history.hashes.is_empty() {
-        found.push("nobody compared the state of the nodes".to_owned());
+        found.push(STATES_UNSEEN.to_owned());
     }
     found.extend(
         history

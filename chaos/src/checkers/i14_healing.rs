@@ -1,11 +1,12 @@
 //! I14: soon after the last fault is healed there is one leader, equal state, no lag, and a fresh push pulls everywhere.
 
+use super::HEALING_UNSEEN;
 use crate::history::History;
 
 /// The round waits for it, and writes down what was missing when it gave up.
 pub(super) fn check(history: &History) -> Vec<String> {
     match &history.healing {
-        None => vec!["nobody looked whether the cluster healed".to_owned()],
+        None => vec![HEALING_UNSEEN.to_owned()],
         Some(healing) if healing.took.is_none() => vec![format!("not healed in time: {}", healing.missing.join("; "))],
         Some(_) => Vec::new(),
     }

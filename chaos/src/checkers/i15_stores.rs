@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use super::STORES_UNSEEN;
 use crate::cluster::Lag;
 use crate::cluster::spec::REGIONS;
-use crate::history::{History, Outcome, StoresAtRest, What};
+use crate::history::{History, StoresAtRest, What};
 
 /// Stores and counters, when all is at rest.
 pub(super) fn check(history: &History) -> Vec<String> {
-    let Some(rest) = &history.at_rest else { return vec!["nobody looked into the stores".to_owned()] };
+    let Some(rest) = &history.at_rest else { return vec![STORES_UNSEEN.to_owned()] };
     let linked = linked(history);
     let mut found: Vec<String> = counters(rest).chain(silent(rest)).collect();
     for (region, store) in REGIONS.iter().zip(&rest.digests) {
@@ -29,10 +30,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
 
 /// Digests of blobs that were acknowledged in some repository, and not asked to be deleted there.
 fn linked(history: &History) -> BTreeSet<&str> {
-    let gone = history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome != Outcome::Failed);
-    let gone: BTreeSet<(&str, &str)> = gone.map(|d| (&*d.repository, &*d.digest)).collect();
-    let pushed = history.pushed.iter().filter(|p| p.what == What::Blob && p.outcome == Outcome::Ok);
-    pushed.filter(|p| !gone.contains(&(&*p.repository, &*p.digest))).map(|p| &*p.digest).collect()
+    history.standing().filter(|p| p.what == What::Blob).map(|p| &*p.digest).collect()
 }
 
 /// A node that did not tell what every region lacks has told nothing.
@@ -58,6 +56,7 @@ fn counters(rest: &StoresAtRest) -> impl Iterator<Item = String> + '_ {
 mod tests {
     use super::super::sample::{deleted, pushed};
     use super::*;
+    use crate::history::Outcome;
 
     fn history(stored: &[&str], blobs: u64, broken: &[&str]) -> History {
         let lag = |region: &str, blobs| Lag {

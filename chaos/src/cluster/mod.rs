@@ -77,7 +77,7 @@ pub(crate) struct Cluster {
     armed: [bool; NODES],
     disks: Vec<disk::Disk>,
     /// Bytes of each node's log that were looked through.
-    logs_read: [usize; NODES],
+    logs_read: [u64; NODES],
     _folder: tempfile::TempDir,
 }
 
@@ -280,15 +280,9 @@ impl Cluster {
 
     /// So many bytes of its end.
     pub(crate) fn log_end(&self, node: usize, bytes_max: usize) -> String {
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = std::fs::File::open(self.desk.nodes[node].log())?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(bytes_max as u64)))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+        let log = self.desk.nodes[node].log();
+        let length = log.metadata().map_or(0, |m| m.len());
+        String::from_utf8_lossy(&read_from(&log, length.saturating_sub(bytes_max as u64))).into_owned()
     }
 
     /// What nodes said that none may say, since this was asked before: that a thread panicked, and that a follower lost
@@ -296,9 +290,9 @@ impl Cluster {
     pub(crate) fn alarms(&mut self) -> Vec<(&'static str, String)> {
         let mut alarms = Vec::new();
         for (node, from) in self.desk.nodes.iter().zip(&mut self.logs_read) {
-            let log = std::fs::read(node.log()).unwrap_or_default();
-            let fresh = String::from_utf8_lossy(log.get(*from..).unwrap_or_default()).into_owned();
-            *from = log.len();
+            let fresh = read_from(&node.log(), *from);
+            *from += fresh.len() as u64;
+            let fresh = String::from_utf8_lossy(&fresh);
             for (words, invariant) in ALARMS {
                 let said = fresh.lines().filter(|line| line.contains(words));
                 alarms.extend(said.map(|line| (invariant, format!("{}: {line}", node.name))));
@@ -318,6 +312,17 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// A file from a byte on; nothing of one that cannot be read.
+fn read_from(path: &Path, from: u64) -> Vec<u8> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let (mut file, mut bytes) = (std::fs::File::open(path)?, Vec::new());
+        file.seek(SeekFrom::Start(from))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().unwrap_or_default()
 }
 
 fn random_id() -> String {

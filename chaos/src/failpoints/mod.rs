@@ -17,7 +17,6 @@ use rand::seq::SliceRandom;
 pub(crate) use self::names::literals;
 use crate::cluster::{Cluster, NODES, NotBack, READY_WAIT};
 use crate::faults::{Fault, Fired, Scene};
-use crate::history::{History, Outcome};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Failpoints that one round tries.
@@ -94,7 +93,7 @@ impl Failpoints {
         let tried: Vec<&str> = self.pending.iter().map(|trial| &*trial.name).collect();
         println!("  {}", tried.join(", "));
         for node in 0..NODES {
-            cluster.start_node(node, &self.rules(node, random))?;
+            self.start(cluster, node, random)?;
         }
         self.ready(cluster, random)
     }
@@ -157,18 +156,19 @@ impl Failpoints {
     fn restart(&mut self, scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
         self.revive(scene.cluster, scene.random)?;
         scene.cluster.kill_if_it_runs(node)?;
-        let rules = self.rules(node, scene.random);
-        scene.cluster.start_node(node, &rules)
+        self.start(scene.cluster, node, scene.random)
     }
 
-    /// Brings back the nodes that have died, with what is left.
-    fn revive(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<bool> {
+    /// Starts a node that does not run, with what is left.
+    fn start(&self, cluster: &mut Cluster, node: usize, random: &mut StdRng) -> anyhow::Result<()> {
+        cluster.start_node(node, &self.rules(node, random))
+    }
+
+    /// Brings back the nodes that have died, with what is left; which they are.
+    fn revive(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Vec<usize>> {
         let dead = self.pass(cluster)?;
-        for node in &dead {
-            let rules = self.rules(*node, random);
-            cluster.start_node(*node, &rules)?;
-        }
-        Ok(!dead.is_empty())
+        dead.iter().try_for_each(|node| self.start(cluster, *node, random))?;
+        Ok(dead)
     }
 
     /// Nodes that have died at a failpoint, and do not run now.
@@ -192,7 +192,7 @@ impl Failpoints {
     fn ready(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<()> {
         let mut until = Instant::now() + READY_WAIT;
         loop {
-            if self.revive(cluster, random)? {
+            if !self.revive(cluster, random)?.is_empty() {
                 until = Instant::now() + READY_WAIT;
             }
             let missing = (0..NODES).find(|node| !cluster.client(*node).ready());
@@ -207,10 +207,9 @@ impl Failpoints {
 
     /// Waits until clients get something done.
     fn work(&mut self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
-        let done = |h: &History| h.operations.iter().filter(|o| o.outcome == Outcome::Ok).count();
         let (recorder, until) = (scene.world.recorder.clone(), Instant::now() + AT_WORK_WAIT);
-        let enough = recorder.look(done) + AT_WORK;
-        while recorder.look(done) < enough {
+        let enough = recorder.acknowledged() + AT_WORK;
+        while recorder.acknowledged() < enough {
             if Instant::now() > until {
                 return Err(NotBack(format!("fewer than {AT_WORK} operations within {AT_WORK_WAIT:?}")).into());
             }

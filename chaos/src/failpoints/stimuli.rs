@@ -1,8 +1,8 @@
 //! What brings nodes to failpoints that clients' work alone does not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Failpoints, VISIT_WAIT, armed_with};
+use super::{Failpoints, LOOK_EVERY, VISIT_WAIT, armed_with};
 use crate::cluster::spec::REGIONS;
 use crate::cluster::{NODES, NotBack};
 use crate::content::{Blob, Image, MANIFEST};
@@ -61,8 +61,7 @@ fn leave_each_behind(failpoints: &mut Failpoints, scene: &mut Scene<'_>) -> anyh
             break;
         }
         leave_behind(failpoints, scene, node)?;
-        let rules = failpoints.rules(node, scene.random);
-        scene.cluster.start_node(node, &rules)?;
+        failpoints.start(scene.cluster, node, scene.random)?;
         failpoints.wait(scene, VISIT_WAIT)?;
     }
     Ok(())
@@ -78,8 +77,7 @@ fn interrupted_install(failpoints: &mut Failpoints, scene: &mut Scene<'_>) -> an
 fn two_snapshots(failpoints: &mut Failpoints, scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = dies_at(failpoints, scene, "snapshot.arrive.before")?;
     leave_behind(failpoints, scene, node)?;
-    let rules = failpoints.rules(node, scene.random);
-    scene.cluster.start_node(node, &rules)?;
+    failpoints.start(scene.cluster, node, scene.random)?;
     failpoints.wait(scene, VISIT_WAIT)
 }
 
@@ -88,17 +86,9 @@ fn dies_at(failpoints: &mut Failpoints, scene: &mut Scene<'_>, name: &str) -> an
     let node = (scene.leader() + 1) % NODES;
     leave_behind(failpoints, scene, node)?;
     scene.cluster.start_node(node, &[armed_with(&format!("{name}=kill@1"))])?;
-    let until = std::time::Instant::now() + SOON;
-    while std::time::Instant::now() < until {
-        let dead = failpoints.pass(scene.cluster)?;
-        for other in &dead {
-            let rules = failpoints.rules(*other, scene.random);
-            scene.cluster.start_node(*other, &rules)?;
-        }
-        if dead.contains(&node) {
-            break;
-        }
-        std::thread::sleep(super::LOOK_EVERY);
+    let until = Instant::now() + SOON;
+    while Instant::now() < until && !failpoints.revive(scene.cluster, scene.random)?.contains(&node) {
+        std::thread::sleep(LOOK_EVERY);
     }
     Ok(node)
 }

@@ -1,6 +1,6 @@
 //! fsync that fails, injected by `strace`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ fn trace(pid: u32, when: &str, calls: &Path) -> anyhow::Result<Child> {
 }
 
 /// Whether a sync of a file below a folder was made to fail.
-fn has_failed(calls: &PathBuf, folder: &Path) -> bool {
+fn has_failed(calls: &Path, folder: &Path) -> bool {
     let text = std::fs::read_to_string(calls).unwrap_or_default();
     let folder = format!("<{}/", folder.display());
     text.lines().any(|line| line.contains(&folder) && line.contains("(INJECTED)"))

@@ -11,7 +11,7 @@ use crate::checkers::{Violation, check};
 use crate::cluster::{Cluster, NODES, NotBack, REVERTED};
 use crate::failpoints::Failpoints;
 use crate::faults::{Fault, Fired, Scene};
-use crate::history::{History, Outcome, Recorder};
+use crate::history::{History, Recorder};
 use crate::rest::{self, Ledger};
 use crate::wait::wait_for;
 use crate::watch::Watch;
@@ -21,12 +21,6 @@ use crate::workload::{Workload, World};
 const WARM_UP: usize = 30;
 /// How long they may take.
 const WARM_UP_WAIT: Duration = Duration::from_secs(60);
-/// What checkers say of a round that was not looked at in the end.
-const NOT_LOOKED: [&str; 3] = [
-    "nobody compared the state of the nodes",
-    "nobody looked into the stores",
-    "nobody looked whether the cluster healed",
-];
 /// Images of earlier rounds that are read again.
 const AGAIN: usize = 60;
 
@@ -83,7 +77,7 @@ impl Round<'_> {
         let mut violations: Vec<Violation> = check(&history);
         if violations.iter().any(|v| v.invariant == "I14") || found.iter().any(|(invariant, _)| *invariant == "I14") {
             // It is known why nobody looked.
-            violations.retain(|v| !NOT_LOOKED.contains(&&*v.what));
+            violations.retain(|v| !v.is_unseen());
         }
         violations.extend(found.into_iter().map(|(invariant, what)| Violation { invariant, what }));
         Ok(Outcomes { history, fired, violations })
@@ -109,7 +103,7 @@ impl Round<'_> {
     ) -> anyhow::Result<Outcomes> {
         let history = recorder.finish();
         let mut violations = check(&history);
-        violations.retain(|v| !NOT_LOOKED.contains(&&*v.what));
+        violations.retain(|v| !v.is_unseen());
         found.extend(self.alarms(cluster));
         violations.extend(found.into_iter().map(|(invariant, what)| Violation { invariant, what }));
         if violations.is_empty() {
@@ -153,9 +147,8 @@ impl Round<'_> {
 
 /// Waits until clients get something done.
 fn warm_up(recorder: &Recorder) -> anyhow::Result<()> {
-    let done = |h: &History| h.operations.iter().filter(|o| o.outcome == Outcome::Ok).count();
-    let before = recorder.look(done);
-    wait_for("operations are acknowledged", WARM_UP_WAIT, || (recorder.look(done) >= before + WARM_UP).then_some(()))
+    let enough = recorder.acknowledged() + WARM_UP;
+    wait_for("operations are acknowledged", WARM_UP_WAIT, || (recorder.acknowledged() >= enough).then_some(()))
         .map_err(|error| NotBack(format!("{error:#}")).into())
 }
 

@@ -42,6 +42,9 @@ impl Part {
     /// Takes as much as a body of so many bytes needs; waits a while for others to give theirs back.
     pub(crate) async fn grow_to(&mut self, bytes: usize) -> Result<(), RegistryError> {
         let units = bytes.saturating_sub(self.bytes).div_ceil(HELD_UNIT_BYTES);
+        if units == 0 {
+            return Ok(());
+        }
         let busy =
             || RegistryError::Busy("the manifests that are being put take all memory for them; try again".into());
         let more = self.held.0.clone().acquire_many_owned(u32::try_from(units).map_err(|_| busy())?);

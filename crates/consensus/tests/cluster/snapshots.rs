@@ -6,19 +6,25 @@ use atoll_consensus::Retention;
 
 use crate::harness::{Cluster, eventually, push, soon, within};
 
+/// Two of three nodes have written so much that their logs do not reach back to what the third one, never started, needs.
+async fn without_the_third() -> Cluster {
+    let mut cluster = Cluster::new(3);
+    cluster.retention = Retention { entries: 4, snapshot_every: 16, ..Retention::default() };
+    cluster.start(0).await;
+    cluster.start(1).await;
+    cluster.form().await;
+    for number in 0..80 {
+        cluster.propose(number % 2, push(&format!("r{number}"))).await.expect("written");
+    }
+    let leader = cluster.leader().await;
+    eventually("the log is purged", || (cluster.node(leader).status().first_log.0 > 16).then_some(())).await;
+    cluster
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_behind_the_log_catches_up_by_snapshot() {
     within(async {
-        let mut cluster = Cluster::new(3);
-        cluster.retention = Retention { entries: 4, snapshot_every: 16, ..Retention::default() };
-        cluster.start(0).await;
-        cluster.start(1).await;
-        cluster.form().await;
-        for number in 0..80 {
-            cluster.propose(number % 2, push(&format!("r{number}"))).await.expect("written");
-        }
-        let leader = cluster.leader().await;
-        eventually("the log is purged", || (cluster.node(leader).status().first_log.0 > 16).then_some(())).await;
+        let mut cluster = without_the_third().await;
 
         cluster.start(2).await;
         let generation = cluster.node(2).generation();
@@ -42,16 +48,8 @@ async fn a_node_that_is_behind_the_log_catches_up_by_snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_damaged_where_it_is_sent_from_is_made_anew() {
     within(async {
-        let mut cluster = Cluster::new(3);
-        cluster.retention = Retention { entries: 4, snapshot_every: 16, ..Retention::default() };
-        cluster.start(0).await;
-        cluster.start(1).await;
-        cluster.form().await;
-        for number in 0..80 {
-            cluster.propose(number % 2, push(&format!("r{number}"))).await.expect("written");
-        }
+        let mut cluster = without_the_third().await;
         let leader = cluster.leader().await;
-        eventually("the log is purged", || (cluster.node(leader).status().first_log.0 > 16).then_some(())).await;
         let damaged = damage(&cluster.data(leader).join("snapshots"));
         assert!(damaged > 0, "there is a snapshot");
 
