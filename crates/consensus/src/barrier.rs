@@ -1,7 +1,6 @@
 //! Read barriers: one loop asks the leader for a read index, and all who wait share its rounds.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atoll_fault::planted;
 use atoll_proto::metadata::v1::ReadIndexRequest;
@@ -89,9 +88,11 @@ impl BarrierTask {
         loop {
             let start = Instant::now();
             let reached = self.round(&mut leaders).await;
-            // A round that fails at once must not spin.
-            let pause = if reached { Duration::ZERO } else { interval / 8 };
-            tokio::time::sleep_until(start + pause).await;
+            // A round that fails at once must not spin. After one that reached the quorum not even a sleep of nothing:
+            // timers count in milliseconds, and the next round may be waited for already.
+            if !reached {
+                tokio::time::sleep_until(start + interval / 8).await;
+            }
             let _ = tokio::time::timeout_at(start + interval, self.rounds.wanted.notified()).await;
         }
     }
