@@ -32,7 +32,7 @@ pub struct StateBatch<'a> {
 
 impl<'a> StateBatch<'a> {
     pub(super) fn new(db: &'a Db, position: Position) -> Result<Self> {
-        let kv = BatchKv { base: StateView::new(db)?, changes: BTreeMap::new(), bytes: 0, hash_delta: 0, error: None };
+        let kv = BatchKv { base: StateView::new(db), changes: BTreeMap::new(), bytes: 0, hash_delta: 0, error: None };
         Ok(Self { kv, position, hashes: Vec::new() })
     }
 

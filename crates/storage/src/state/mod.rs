@@ -119,7 +119,7 @@ impl StateStore {
     pub fn read<R>(&self, reader: impl FnOnce(&StateView<'_>) -> R) -> Result<R> {
         let settled = self.rows.settled();
         let db = self.current.load_full();
-        let view = StateView::new(&db)?;
+        let view = StateView::new(&db);
         drop(settled);
         Ok(reader(&view))
     }
@@ -193,7 +193,7 @@ impl StateStore {
 
     /// Reads the whole state and computes its hash from scratch, with the revision that was read.
     pub fn recompute_hash(&self) -> Result<(u64, u128)> {
-        self.read(|view| Ok((view.revision(), view.recompute_hash()?)))?
+        self.read(|view| Ok((view.revision()?, view.recompute_hash()?)))?
     }
 
     /// Makes a snapshot of the state as it is now. It is synced when this returns, and replaces the one before.

@@ -19,7 +19,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use super::db::Db;
-use super::view::{StateView, kv_error};
+use super::view::StateView;
 
 /// Memory of an entry beside its key and its value, in bytes, about.
 const ENTRY_BYTES: u64 = 128;
@@ -121,10 +121,7 @@ impl<'a> QuickView<'a> {
             return Ok(view);
         }
         match self.rows.at_version(self.version, || StateView::new(self.db)) {
-            Some(view) => {
-                let view = view.map_err(kv_error)?;
-                Ok(self.view.get_or_init(|| view))
-            }
+            Some(view) => Ok(self.view.get_or_init(|| view)),
             None => Err(self.tear()),
         }
     }

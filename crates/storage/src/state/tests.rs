@@ -88,12 +88,12 @@ fn a_view_stays_as_it_was() {
     store
         .read(|view| {
             put(&store, 2, &[("a", "2"), ("b", "2")]);
-            assert_eq!(view.revision(), 1);
+            assert_eq!(view.revision().expect("a revision"), 1);
             assert_eq!(view.get(Family::State, b"a").expect("readable"), Some(b"1".to_vec()));
             assert_eq!(view.scan(Family::State, b"a", b"z", 10).expect("readable").len(), 1);
         })
         .expect("a view");
-    assert_eq!(store.read(|view| view.revision()).expect("a view"), 2);
+    assert_eq!(store.read(|view| view.revision().expect("a revision")).expect("a view"), 2);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn folder_of(store: &StateStore) -> PathBuf {
 fn consistent(view: &StateView<'_>) {
     for key in [b"a", b"b"] {
         let value = view.get(Family::State, key).expect("readable").unwrap_or(b"0".to_vec());
-        assert_eq!(value, view.revision().to_string().into_bytes());
+        assert_eq!(value, view.revision().expect("a revision").to_string().into_bytes());
     }
 }
 

@@ -10,19 +10,16 @@ use crate::error::{Result, StorageError};
 pub struct StateView<'a> {
     db: &'a Db,
     snapshot: Snapshot<'a>,
-    revision: u64,
 }
 
 impl<'a> StateView<'a> {
-    pub(super) fn new(db: &'a Db) -> Result<Self> {
-        let snapshot = db.db.snapshot();
-        let revision = db.revision_of(&snapshot)?;
-        Ok(Self { db, snapshot, revision })
+    pub(super) fn new(db: &'a Db) -> Self {
+        Self { db, snapshot: db.db.snapshot() }
     }
 
-    /// The revision of this view.
-    pub fn revision(&self) -> u64 {
-        self.revision
+    /// The revision of this view. It is read when it is asked for: a pull does not need it.
+    pub fn revision(&self) -> Result<u64> {
+        self.db.revision_of(&self.snapshot)
     }
 
     /// The hash of every pair, computed from what is stored.
@@ -80,6 +77,6 @@ impl KvRead for StateView<'_> {
     }
 }
 
-pub(super) fn kv_error(error: StorageError) -> KvError {
+fn kv_error(error: StorageError) -> KvError {
     KvError(error.to_string())
 }
