@@ -117,11 +117,27 @@ impl StateStore {
 
     /// Reads from one consistent view.
     pub fn read<R>(&self, reader: impl FnOnce(&StateView<'_>) -> R) -> Result<R> {
+        let now = self.rows.settled_now();
+        let db = self.current.load_full();
+        let view = StateView::new(&db);
+        if now.is_some() || self.is_before_the_change(&view)? {
+            drop(now);
+            return Ok(reader(&view));
+        }
+        drop(view);
+        // The change can be seen in RocksDB, and is about to count.
         let settled = self.rows.settled();
         let db = self.current.load_full();
         let view = StateView::new(&db);
         drop(settled);
         Ok(reader(&view))
+    }
+
+    /// Whether a view that was made while a change was on its way is of the state before it, which is what all others
+    /// see too: the write of a change may stand still for as long as the disk does, and no reader waits for that.
+    /// `known` is looked at after the view was made, and set when the change counts.
+    fn is_before_the_change(&self, view: &StateView<'_>) -> Result<bool> {
+        Ok(view.revision()? == self.revision())
     }
 
     /// Reads from one consistent view, for which rows that are read often are in memory. The reader may be run twice;
@@ -201,14 +217,6 @@ impl StateStore {
         self.check_alive()?;
         let db = self.current.load_full();
         self.snapshots.create(&db.db)
-    }
-
-    /// The newest snapshot; a new one in place of one that was found to be damaged.
-    pub fn sound_checkpoint(&self) -> Result<Option<Arc<Checkpoint>>> {
-        match self.current_checkpoint() {
-            Some(damaged) if damaged.is_damaged() => self.create_checkpoint().map(Some),
-            current => Ok(current),
-        }
     }
 
     /// The newest snapshot.

@@ -5,8 +5,8 @@
 //! began. A kept row counts only if the version is still that one after the row was found; what is not kept is read
 //! from a view of RocksDB that was made while the version was provably that one. Where neither can be had since the
 //! state has moved on, the view is torn, and what was read through it is read again, all of it, from a view of
-//! RocksDB. That one waits until a change that is on its way counts here too, or a reader would see what the next one
-//! does not see yet. The writer waits for no more than a row that is being kept.
+//! RocksDB. Where that one has a change that does not count here yet, it waits until it does, or a reader would see what
+//! the next one does not see yet; for a write that stands still nobody waits. The writer waits for no more than a row that is being kept.
 
 use std::cell::{Cell, OnceCell};
 use std::hash::{Hash, Hasher};
@@ -56,6 +56,11 @@ impl Rows {
         Change { rows: self, told: false, _changing: self.changing.write() }
     }
 
+    /// Lets no change begin, unless one is on its way.
+    pub(super) fn settled_now(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        self.changing.try_read()
+    }
+
     /// Waits until no change is on its way, and lets none begin: what RocksDB has then is what the version says.
     pub(super) fn settled(&self) -> RwLockReadGuard<'_, ()> {
         self.changing.read()
@@ -67,7 +72,7 @@ impl Rows {
 
     /// Runs `act` unless a change is on its way or the version is another one by now.
     fn at_version<R>(&self, version: u64, act: impl FnOnce() -> R) -> Option<R> {
-        let _unchanged = self.changing.try_read()?;
+        let _unchanged = self.settled_now()?;
         (self.version() == version).then(act)
     }
 }

@@ -63,6 +63,47 @@ fn what_is_not_there_is_kept_too_until_it_is_there() {
     assert_eq!(quickly(&store, |kv| value(kv, "a")), (Ok(None), 1));
 }
 
+#[test]
+fn no_reader_waits_for_a_write_that_stands_still() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    put(&store, 1, &[("a", "1")]);
+    let change = store.rows.change();
+    std::thread::scope(|scope| {
+        let (read, reader) = std::sync::mpsc::channel();
+        let store = &store;
+        scope.spawn(move || {
+            let quick = quickly(store, |kv| value(kv, "a")).0;
+            let whole = store.read(|view| value(view, "a")).expect("a view");
+            read.send((quick, whole)).expect("somebody waits");
+        });
+        let seen = reader.recv_timeout(std::time::Duration::from_secs(60));
+        // Before anything can fail, or the reader would never end.
+        drop(change);
+        assert_eq!(seen, Ok((Ok(Some("1".into())), Ok(Some("1".into())))));
+    });
+}
+
+#[test]
+fn a_change_that_does_not_count_yet_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    put(&store, 1, &[("a", "1")]);
+    let older = store.known.lock().position.clone();
+    put(&store, 2, &[("a", "2")]);
+    let newer = std::mem::replace(&mut store.known.lock().position, older);
+    // As in the midst of the second one: it can be seen in RocksDB, and nobody was told.
+    let change = store.rows.change();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| store.read(|view| (store.revision(), value(view, "a"))).expect("a view"));
+        // Time for a reader that does not wait to show it.
+        (0..10_000).for_each(|_| std::thread::yield_now());
+        store.known.lock().position = newer;
+        drop(change);
+        assert_eq!(reader.join().expect("no panic"), (2, Ok(Some("2".into()))));
+    });
+}
+
 /// The keys that each revision sets, and one that only every second revision has.
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const EVEN: &str = "even";
