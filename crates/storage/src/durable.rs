@@ -77,6 +77,14 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder and all in it, if it is there: first the file by which it counts.
+pub(crate) fn remove_dir_head_first(path: &Path, head: &str) -> Result<()> {
+    if path.exists() {
+        remove_file(&path.join(head))?;
+    }
+    remove_dir(path)
+}
+
 /// Names of what stands in a folder, in order; those that are not UTF-8 are skipped, since nothing here makes any.
 pub(crate) fn list(path: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
@@ -92,12 +100,18 @@ pub(crate) fn list(path: &Path) -> Result<Vec<String>> {
 #[derive(Debug)]
 pub(crate) struct DirGuard {
     path: std::path::PathBuf,
+    head: Option<&'static str>,
     condemned: std::sync::atomic::AtomicBool,
 }
 
 impl DirGuard {
     pub(crate) fn new(path: std::path::PathBuf) -> Self {
-        Self { path, condemned: std::sync::atomic::AtomicBool::new(false) }
+        Self { path, head: None, condemned: std::sync::atomic::AtomicBool::new(false) }
+    }
+
+    /// Of a folder that counts by a file in it, which is removed first.
+    pub(crate) fn with_head(path: std::path::PathBuf, head: &'static str) -> Self {
+        Self { path, head: Some(head), condemned: std::sync::atomic::AtomicBool::new(false) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -120,7 +134,11 @@ impl Drop for DirGuard {
         if !self.condemned.load(std::sync::atomic::Ordering::Acquire) {
             return;
         }
-        if let Err(error) = step!("folder.remove", remove_dir(&self.path)) {
+        let remove = || match self.head {
+            Some(head) => remove_dir_head_first(&self.path, head),
+            None => remove_dir(&self.path),
+        };
+        if let Err(error) = step!("folder.remove", remove()) {
             // The next start clears it away.
             tracing::warn!(%error, "cannot remove a folder that is no longer needed");
         }

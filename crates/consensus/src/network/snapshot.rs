@@ -49,6 +49,9 @@ struct Transfer {
 impl Transfer {
     async fn run(mut self) -> Sent<SnapshotResponse<Types>> {
         for _ in 0..ROUNDS_MAX {
+            if self.snapshot.is_damaged() {
+                break;
+            }
             let begun = self.begin().await?;
             if begun.higher_vote.is_some() {
                 return Ok(SnapshotResponse::new(vote_of(begun.higher_vote)?));
@@ -58,12 +61,13 @@ impl Transfer {
                 return Ok(SnapshotResponse::new(vote_of(sent.vote)?));
             }
             tracing::warn!(files = ?sent.incomplete, "files of a snapshot did not verify at the peer; sending them again");
+            // At once: over a slow link a second round may never come to its end.
+            self.look_at_ours().await;
         }
-        self.look_at_ours().await;
         Err(Unreachable::from_string("the peer could not verify what was sent").into())
     }
 
-    /// Whether it is this node's snapshot that is damaged: then openraft is given a new one when it tries again.
+    /// Whether it is this node's snapshot that is damaged: then a new one is made, and sent when openraft tries again.
     async fn look_at_ours(&self) {
         let snapshot = self.snapshot.clone();
         if let Err(error) = blocking(move || snapshot.verify()).await {

@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::blocking::blocking;
 use super::codec;
@@ -32,6 +33,7 @@ pub(crate) struct StateMachine {
     applied: watch::Sender<u64>,
     stamper: Arc<Stamper>,
     fence: Arc<Fence>,
+    renewal: Option<JoinHandle<()>>,
 }
 
 impl StateMachine {
@@ -43,12 +45,26 @@ impl StateMachine {
         stamper: Arc<Stamper>,
         fence: Arc<Fence>,
     ) -> Self {
-        Self { store, applied, stamper, fence }
+        Self { store, applied, stamper, fence, renewal: None }
     }
 
     fn publish(&self) {
         let revision = self.store.revision();
         self.applied.send_if_modified(|applied| std::mem::replace(applied, revision) != revision);
+    }
+
+    /// Has a snapshot made in place of a damaged one. Beside the applying task, which must neither wait for it nor end
+    /// with it: the sender of the damaged one asks again.
+    fn renew(&mut self) {
+        if self.renewal.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let store = self.store.clone();
+        self.renewal = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.create_checkpoint() {
+                tracing::error!(%error, "no snapshot can be made in place of a damaged one; it is tried again");
+            }
+        }));
     }
 
     async fn apply_some(&self, entries: Vec<EntryResponder<Types>>) -> io::Result<()> {
@@ -183,8 +199,11 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let store = self.store.clone();
-        blocking(move || store.sound_checkpoint()).await?.map(describe).transpose()
+        let current = self.store.current_checkpoint();
+        if current.as_ref().is_some_and(|snapshot| snapshot.is_damaged()) {
+            self.renew();
+        }
+        current.map(describe).transpose()
     }
 }
 

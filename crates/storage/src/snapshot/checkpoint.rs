@@ -62,7 +62,8 @@ impl Checkpoint {
         }
         let position = manifest.position()?;
         let damaged = AtomicBool::new(false);
-        Ok(Self { manifest, encoded: encoded.into(), position, dir: DirGuard::new(path), damaged })
+        let dir = DirGuard::with_head(path, MANIFEST);
+        Ok(Self { manifest, encoded: encoded.into(), position, dir, damaged })
     }
 
     /// Whether a snapshot's folder has one that was received and did not count yet.
@@ -162,6 +163,11 @@ impl Checkpoint {
     fn file_path(&self, name: &str) -> PathBuf {
         self.dir.path().join(DATABASE).join(name)
     }
+}
+
+/// Removes the folder of a snapshot that may be complete: without its manifest it is none, whenever a crash comes.
+pub(super) fn remove(folder: &Path) -> Result<()> {
+    durable::remove_dir_head_first(folder, MANIFEST)
 }
 
 /// Reads a file and describes it as a manifest does.

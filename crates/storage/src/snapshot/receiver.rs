@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use atoll_fault::{planted, step_io};
 
-use super::checkpoint::{ARRIVED, Checkpoint, DATABASE, MANIFEST, describe};
+use super::checkpoint::{self, ARRIVED, Checkpoint, DATABASE, MANIFEST, describe};
 use super::manifest::{SnapshotManifest, invalid};
 use super::store::{ARRIVING, Inner};
 use crate::Resources;
@@ -132,7 +132,7 @@ impl SnapshotReceiver {
         let place = self.store.path.join(&self.manifest.id);
         if place.exists() {
             // What an earlier transfer could not open once it was there: nobody knows of it, or it would be complete.
-            durable::remove_dir(&place)?;
+            checkpoint::remove(&place)?;
         }
         step_io!("snapshot.receive", StorageError::io("rename", &self.folder), durable::rename(&self.folder, &place))?;
         let checkpoint = Arc::new(Checkpoint::open(place)?);

@@ -8,7 +8,7 @@ use atoll_fault::step_io;
 use parking_lot::Mutex;
 use rocksdb::DB;
 
-use super::checkpoint::{Checkpoint, DATABASE, MANIFEST, describe};
+use super::checkpoint::{self, Checkpoint, DATABASE, MANIFEST, describe};
 use super::manifest::{SnapshotManifest, invalid, is_id, new_id};
 use super::receiver::SnapshotReceiver;
 use crate::durable;
@@ -52,7 +52,7 @@ impl SnapshotStore {
         for name in durable::list(&path)?.into_iter().rev().filter(|name| !name.starts_with(ARRIVING)) {
             let folder = path.join(&name);
             if !is_id(&name) || !slots.take_in(&folder, applied)? {
-                durable::remove_dir(&folder)?;
+                checkpoint::remove(&folder)?;
             }
         }
         let inner = Inner { path, slots: Mutex::new(slots), receiving: Arc::default() };
