@@ -60,8 +60,9 @@ struct Read {
 enum Proof {
     /// A range: each block is checked, and no more is promised.
     Range,
-    /// All of a blob, begun with this region's copy: who goes on reads all of it, and is proved as a whole.
-    Local,
+    /// All of a blob, begun with this region's copy: who goes on reads all of it, and is proved as a whole. Only the
+    /// first other source is: what a second one left behind, nobody has proved.
+    Local { others: bool },
     /// All of a blob, begun with another region's: what is handed on is hashed.
     Hashed(Box<Hasher>),
 }
@@ -70,7 +71,7 @@ impl Proof {
     fn of(digest: &Digest, size: u64, range: &Range<u64>, source: &Source) -> Self {
         match (*range == (0..size), source.local) {
             (false, _) => Self::Range,
-            (true, Some(_)) => Self::Local,
+            (true, Some(_)) => Self::Local { others: false },
             (true, None) => Self::Hashed(Box::new(digest.algorithm().hasher())),
         }
     }
@@ -215,6 +216,9 @@ impl Read {
         }
         self.left.start += bytes.len() as u64;
         planted::sent(&bytes);
+        if let Proof::Local { others } = &mut self.proof {
+            *others |= self.source.local.is_none();
+        }
         if let Proof::Hashed(hasher) = &mut self.proof {
             hasher.update(&bytes);
             if self.left.is_empty() && Hasher::clone(hasher).finish() != self.digest {
@@ -230,11 +234,11 @@ impl Read {
         if let Some(object) = self.source.local {
             self.reader.distrust(&self.digest, object, &error, &mut self.avoid);
         }
-        if self.sources >= SOURCES_MAX {
+        if self.sources >= SOURCES_MAX || matches!(self.proof, Proof::Local { others: true }) {
             return Err(error);
         }
         self.sources += 1;
-        let from_the_start = matches!(self.proof, Proof::Local);
+        let from_the_start = matches!(self.proof, Proof::Local { .. });
         let range = if from_the_start { 0..self.size } else { self.left.clone() };
         self.skip = if planted!("resumed_at_the_wrong_byte") { 0 } else { self.left.start - range.start };
         let found = self.reader.find(&self.digest, self.size, range, &mut self.avoid).await;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{
     OCI_MANIFEST, REPOSITORY, Region, World, access, collect, content, eventually, image, options, write,
@@ -82,6 +83,34 @@ async fn the_right_end_never_completes_a_wrong_beginning() {
     world.us.push_blob(REPOSITORY, &blob).await;
     let digest = Digest::sha256(&blob);
     let registry = world.eu.registry_over(Arc::new(Impostor(blob.clone())));
+    let handle = registry.open_blob(&access(REPOSITORY), &digest, &options()).await.unwrap();
+    let got = collect(registry.read_blob(&handle, 0..blob.len() as u64).await.unwrap()).await;
+    assert!(got.is_err(), "a wrong blob was completed: {} bytes", got.map_or(0, |bytes| bytes.len()));
+}
+
+/// Another region that is an [`Impostor`] when it is asked first, and right from then on.
+struct ImpostorOnce(Impostor, AtomicBool);
+
+#[async_trait::async_trait]
+impl ReadThrough for ImpostorOnce {
+    async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        if !self.1.swap(true, Ordering::SeqCst) {
+            return self.0.read(digest, range).await;
+        }
+        let right = self.0.0.slice(range.start as usize..range.end as usize);
+        Ok(futures::stream::iter([Ok(right)]).boxed())
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_region_sent_after_a_damaged_copy_is_not_completed_by_a_third_one() {
+    let world = World::new();
+    let blob = content(5 * BLOCK, 9);
+    world.us.push_blob(REPOSITORY, &blob).await;
+    let digest = Digest::sha256(&blob);
+    assert!(world.us.store.flip_bit(&world.copy(&world.us, &digest).unwrap(), BLOCK as u64 + 9, 3));
+    let others = ImpostorOnce(Impostor(blob.clone()), AtomicBool::new(false));
+    let registry = world.us.registry_over(Arc::new(others));
     let handle = registry.open_blob(&access(REPOSITORY), &digest, &options()).await.unwrap();
     let got = collect(registry.read_blob(&handle, 0..blob.len() as u64).await.unwrap()).await;
     assert!(got.is_err(), "a wrong blob was completed: {} bytes", got.map_or(0, |bytes| bytes.len()));
