@@ -12,6 +12,7 @@ use atoll_fault::{planted, step_io};
 use atoll_proto::replication::BLOCK_BYTES;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A bound on bytes that several hold parts of.
 #[derive(Debug)]
@@ -60,7 +61,43 @@ enum Place {
     /// Of a blob of at most one block.
     Memory(Mutex<Bytes>),
     /// Of any other; unlinked already, so that nothing is left whatever happens.
-    Disk(Arc<File>),
+    Disk(Arc<OnDisk>),
+}
+
+/// Blocks in a file, and what they were when they were written: nobody syncs the file, so that nobody hears of bytes
+/// that its disk has lost.
+struct OnDisk {
+    file: File,
+    size: u64,
+    /// XXH3 of the blocks that were written, by number.
+    checksums: Mutex<Vec<Option<u64>>>,
+}
+
+impl OnDisk {
+    fn new(file: File, size: u64) -> Self {
+        let blocks = usize::try_from(size.div_ceil(BLOCK_BYTES)).unwrap_or(usize::MAX);
+        Self { file, size, checksums: Mutex::new(vec![None; blocks]) }
+    }
+
+    fn write(&self, block: usize, bytes: &Bytes) -> io::Result<()> {
+        self.file.write_all_at(bytes, block as u64 * BLOCK_BYTES)?;
+        let mut checksums = self.checksums.lock();
+        *checksums.get_mut(block).ok_or(io::ErrorKind::InvalidInput)? = Some(xxh3_64(bytes));
+        Ok(())
+    }
+
+    /// Reads a block whole, and says so if it is not what was written.
+    fn read(&self, block: u64) -> io::Result<Bytes> {
+        let expected = usize::try_from(block).ok().and_then(|block| *self.checksums.lock().get(block)?);
+        let expected = expected.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let offset = block * BLOCK_BYTES;
+        let mut bytes = BytesMut::zeroed(BLOCK_BYTES.min(self.size - offset) as usize);
+        self.file.read_exact_at(&mut bytes, offset)?;
+        if xxh3_64(&bytes) != expected {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a block is not what was written to the disk"));
+        }
+        Ok(bytes.freeze())
+    }
 }
 
 impl Spool {
@@ -79,7 +116,7 @@ impl Spool {
         let Some(reserved) = disk.reserve(size) else { return Ok(None) };
         let folder = folder.to_owned();
         let file = step_io!("spool.create", identity, blocking(move || nameless(&folder)).await)?;
-        Ok(Some(Self { place: Place::Disk(Arc::new(file)), _reserved: reserved }))
+        Ok(Some(Self { place: Place::Disk(Arc::new(OnDisk::new(file, size))), _reserved: reserved }))
     }
 
     /// Keeps a block.
@@ -89,32 +126,26 @@ impl Spool {
                 *held.lock() = bytes;
                 Ok(())
             }
-            Place::Disk(file) => {
-                let file = file.clone();
-                let write = move || file.write_all_at(&bytes, block as u64 * BLOCK_BYTES);
+            Place::Disk(disk) => {
+                let disk = disk.clone();
+                let write = move || disk.write(block, &bytes);
                 step_io!("spool.write", identity, blocking(write).await)
             }
         }
     }
 
-    /// A run of bytes that have arrived, of at most one block.
+    /// A run of bytes that have arrived, of one block.
     pub(crate) async fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        match &self.place {
-            Place::Memory(held) => {
-                let (held, start) = (held.lock().clone(), usize::try_from(offset).unwrap_or(usize::MAX));
-                let end = start.saturating_add(length);
-                if end > held.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(held.slice(start..end)) }
+        let (block, start) = (offset / BLOCK_BYTES, (offset % BLOCK_BYTES) as usize);
+        let bytes = match &self.place {
+            Place::Memory(held) => held.lock().clone(),
+            Place::Disk(disk) => {
+                let disk = disk.clone();
+                blocking(move || disk.read(block)).await?
             }
-            Place::Disk(file) => {
-                let file = file.clone();
-                blocking(move || {
-                    let mut bytes = BytesMut::zeroed(length);
-                    file.read_exact_at(&mut bytes, offset)?;
-                    Ok(bytes.freeze())
-                })
-                .await
-            }
-        }
+        };
+        let end = start.saturating_add(length);
+        if end > bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.slice(start..end)) }
     }
 }
 
@@ -161,6 +192,11 @@ mod tests {
         let large = Spool::new(9 * BLOCK_BYTES, &memory, &disk, folder.path()).await.unwrap().unwrap();
         large.write(8, Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap();
         assert_eq!(large.read(8 * BLOCK_BYTES + 5, 3).await.unwrap(), [1; 3][..]);
+        assert!(large.read(5, 3).await.is_err(), "it was never written");
+        let Place::Disk(on_disk) = &large.place else { panic!("it has more than a block") };
+        on_disk.file.write_all_at(&[2], 8 * BLOCK_BYTES + 99).unwrap();
+        let read = large.read(8 * BLOCK_BYTES + 5, 3).await;
+        assert_eq!(read.map_err(|e| e.kind()), Err(io::ErrorKind::InvalidData), "the disk has changed it");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no name is left");
 
         assert!(Spool::new(2 * BLOCK_BYTES, &memory, &disk, folder.path()).await.unwrap().is_none(), "over the bound");
