@@ -63,10 +63,16 @@ async fn a_copy_that_is_corrupt_in_the_middle_is_continued_from_another_region()
 /// Another region that sends something else up to the last block, and then fails; asked for the rest, it is right.
 struct Impostor(Bytes);
 
+impl Impostor {
+    fn right(&self, range: &Range<u64>) -> Bytes {
+        self.0.slice(range.start as usize..range.end as usize)
+    }
+}
+
 #[async_trait::async_trait]
 impl ReadThrough for Impostor {
     async fn read(&self, _: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
-        let right = self.0.slice(range.start as usize..range.end as usize);
+        let right = self.right(&range);
         if range.start > 0 {
             return Ok(futures::stream::iter([Ok(right)]).boxed());
         }
@@ -97,8 +103,7 @@ impl ReadThrough for ImpostorOnce {
         if !self.1.swap(true, Ordering::SeqCst) {
             return self.0.read(digest, range).await;
         }
-        let right = self.0.0.slice(range.start as usize..range.end as usize);
-        Ok(futures::stream::iter([Ok(right)]).boxed())
+        Ok(futures::stream::iter([Ok(self.0.right(&range))]).boxed())
     }
 }
 

@@ -6,7 +6,8 @@
 //! from a view of RocksDB that was made while the version was provably that one. Where neither can be had since the
 //! state has moved on, the view is torn, and what was read through it is read again, all of it, from a view of
 //! RocksDB. Where that one has a change that does not count here yet, it waits until it does, or a reader would see what
-//! the next one does not see yet; for a write that stands still nobody waits. The writer waits for no more than a row that is being kept.
+//! the next one does not see yet; for a write that stands still nobody waits. The writer waits for no more than a row
+//! that is being kept.
 
 use std::cell::{Cell, OnceCell};
 use std::hash::{Hash, Hasher};
