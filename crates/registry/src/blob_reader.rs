@@ -10,7 +10,8 @@ use atoll_metadata::{DropItem, Rejection, read};
 use atoll_types::{Digest, Hasher, ObjectName, RegionId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
 use crate::planted;
 use crate::suspects::Suspects;
@@ -19,15 +20,27 @@ use crate::{ReadThrough, ReadThroughError, RegistryError};
 
 /// How long a reader that finds a copy missing waits for a barrier before it looks for others.
 const BARRIER_WAIT: Duration = Duration::from_secs(5);
+/// Most blobs that are read as a whole at once.
+const WHOLES_MAX: usize = 16;
+/// Longest wait for others to end.
+const WHOLE_WAIT: Duration = Duration::from_secs(5);
 /// How often one read changes its source before it gives up.
 const SOURCES_MAX: usize = 8;
 
 /// Reads blobs, wherever they are.
 pub(crate) struct BlobReader {
     pub(crate) view: View,
-    pub(crate) checked: CheckedReader,
-    pub(crate) read_through: Arc<dyn ReadThrough>,
-    pub(crate) suspects: Suspects,
+    checked: CheckedReader,
+    read_through: Arc<dyn ReadThrough>,
+    suspects: Suspects,
+    wholes: Semaphore,
+}
+
+/// What the client of a read has got so far.
+#[derive(Clone, Copy)]
+enum Stage {
+    Nothing,
+    APart,
 }
 
 /// Where bytes come from at the moment.
@@ -78,6 +91,15 @@ impl Proof {
 }
 
 impl BlobReader {
+    pub(crate) fn new(
+        view: View,
+        checked: CheckedReader,
+        read_through: Arc<dyn ReadThrough>,
+        suspects: Suspects,
+    ) -> Self {
+        Self { view, checked, read_through, suspects, wholes: Semaphore::new(WHOLES_MAX) }
+    }
+
     /// The bytes of a range of a blob. It returns once the first bytes are at hand, so that an error can still be a
     /// status; what fails later on is continued from another copy at the same byte.
     pub(crate) async fn read(
@@ -93,13 +115,13 @@ impl BlobReader {
             return Ok(stream::empty().boxed());
         }
         let mut avoid = Vec::new();
-        let source = self.find(digest, size, range.clone(), &mut avoid).await?;
+        let source = self.find(digest, size, range.clone(), Stage::Nothing, &mut avoid).await?;
         let (reader, digest, proof) = (self.clone(), *digest, Proof::of(digest, size, &range, &source));
         let read = Read { reader, digest, size, left: range, proof, skip: 0, source, avoid, sources: 1 };
         Ok(stream::try_unfold(read, Read::next).boxed())
     }
 
-    /// All bytes of a blob that is at most `limit` bytes long, proved by its digest.
+    /// All bytes of a blob that is at most `limit` bytes long, proved by its digest. Few at once: they are in memory.
     pub(crate) async fn whole(
         self: &Arc<Self>,
         digest: &Digest,
@@ -109,6 +131,8 @@ impl BlobReader {
         if size > limit {
             return Err(RegistryError::ManifestTooLarge { actual: size, limit });
         }
+        let busy = || RegistryError::Busy("too many large manifests are being read; try again".to_owned());
+        let _permit = timeout(WHOLE_WAIT, self.wholes.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
         let mut stream = self.read(digest, size, 0..size).await?;
         let mut all = BytesMut::with_capacity(size as usize);
         while let Some(piece) = stream.next().await {
@@ -127,15 +151,16 @@ impl BlobReader {
         digest: &Digest,
         size: u64,
         range: Range<u64>,
+        stage: Stage,
         avoid: &mut Vec<ObjectName>,
     ) -> Result<Source, RegistryError> {
-        match self.find_once(digest, size, range.clone(), avoid).await {
+        match self.find_once(digest, size, range.clone(), stage, avoid).await {
             Err(RegistryError::Elsewhere { .. } | RegistryError::Damaged { .. }) => {}
             found => return found,
         }
         // A barrier that fails is no reason to stop: what is applied here may have changed meanwhile.
         let _ = self.view.refresh(Instant::now() + BARRIER_WAIT).await;
-        self.find_once(digest, size, range, avoid).await
+        self.find_once(digest, size, range, stage, avoid).await
     }
 
     async fn find_once(
@@ -143,6 +168,7 @@ impl BlobReader {
         digest: &Digest,
         size: u64,
         range: Range<u64>,
+        stage: Stage,
         avoid: &mut Vec<ObjectName>,
     ) -> Result<Source, RegistryError> {
         let region = &self.view.config.region;
@@ -156,7 +182,11 @@ impl BlobReader {
                 Err(error) => self.distrust(digest, *object, &error, avoid),
             }
         }
-        match self.read_through.read(digest, range).await {
+        let from_afar = match stage {
+            Stage::Nothing => self.read_through.read(digest, range).await,
+            Stage::APart => self.read_through.go_on(digest, range).await,
+        };
+        match from_afar {
             Ok(stream) => Ok(Source { stream, local: None }),
             Err(ReadThroughError::Busy) => Err(RegistryError::Busy(ReadThroughError::Busy.to_string())),
             Err(ReadThroughError::View(error)) => Err(error.into()),
@@ -242,7 +272,7 @@ impl Read {
         let from_the_start = matches!(self.proof, Proof::Local { .. });
         let range = if from_the_start { 0..self.size } else { self.left.clone() };
         self.skip = if planted!("resumed_at_the_wrong_byte") { 0 } else { self.left.start - range.start };
-        let found = self.reader.find(&self.digest, self.size, range, &mut self.avoid).await;
+        let found = self.reader.find(&self.digest, self.size, range, Stage::APart, &mut self.avoid).await;
         self.source = found.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(())
     }

@@ -146,4 +146,10 @@ pub trait ReadThrough: Send + Sync + 'static {
     /// The bytes of a range of a blob, checked, from the nearest region that holds it; shared with all who ask for
     /// the same blob meanwhile. It returns once the first byte is at hand, so that an error can still be a status.
     async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError>;
+
+    /// The same for a client that has a part of its body already. It can have no status any more, only a body that is
+    /// cut, and a client that starts again costs more than one that waits: so this waits for longer.
+    async fn go_on(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        self.read(digest, range).await
+    }
 }

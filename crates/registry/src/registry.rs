@@ -39,7 +39,7 @@ impl Registry {
         tasks.spawn(stop.clone().run_until_cancelled_owned(dropper.run()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(sessions.clone().sweep()));
         tasks.close();
-        let reader = Arc::new(BlobReader { view: view.clone(), checked, read_through, suspects });
+        let reader = Arc::new(BlobReader::new(view.clone(), checked, read_through, suspects));
         Self { view, blobs, reader, sessions, stop, tasks }
     }
 

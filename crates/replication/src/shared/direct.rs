@@ -19,7 +19,7 @@ use super::pool::FetchPool;
 use crate::keep::WrongDigest;
 use crate::source::{Block, Patience, Purpose, Transfer};
 
-/// How long a client that was parked may wait for another stream.
+/// How long a client that has begun may wait for another stream.
 const RESUME_WAIT: Duration = Duration::from_secs(600);
 
 /// Reads a range in order. The last block of a whole blob is held back until the digest is proved.
@@ -31,6 +31,8 @@ pub(crate) struct DirectReader {
     /// Where the next block begins, and where the last one ends.
     next: u64,
     end: u64,
+    /// Whether the client has a part of its body already, from here or from elsewhere.
+    begun: bool,
     /// Of a whole blob.
     hasher: Option<Hasher>,
     contributors: Vec<NodeId>,
@@ -38,12 +40,12 @@ pub(crate) struct DirectReader {
 }
 
 impl DirectReader {
-    /// A range that is not empty and inside the blob.
-    pub(crate) fn new(pool: Arc<FetchPool>, digest: Digest, size: u64, range: Range<u64>) -> Self {
+    /// A range that is not empty and inside the blob; `begun` says that its client has a part of its body already.
+    pub(crate) fn new(pool: Arc<FetchPool>, digest: Digest, size: u64, range: Range<u64>, begun: bool) -> Self {
         let hasher = (range == (0..size)).then(|| digest.algorithm().hasher());
         let next = range.start / BLOCK_BYTES * BLOCK_BYTES;
         let end = range.end.next_multiple_of(BLOCK_BYTES).min(size);
-        Self { pool, digest, size, range, next, end, hasher, contributors: Vec::new(), pump: None }
+        Self { pool, digest, size, range, next, end, begun, hasher, contributors: Vec::new(), pump: None }
     }
 
     /// The next bytes; `None` after the last ones.
@@ -55,6 +57,7 @@ impl DirectReader {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&block.data);
         }
+        self.begun = true;
         if !self.contributors.contains(&from) {
             self.contributors.push(from);
         }
@@ -71,7 +74,7 @@ impl DirectReader {
 
     /// Of what has not been received.
     fn transfer(&self) -> Transfer {
-        let patience = if self.contributors.is_empty() { Patience::START } else { Patience::MIDDLE };
+        let patience = if self.begun { Patience::MIDDLE } else { Patience::START };
         let sources = self.pool.sources.clone();
         Transfer::new(sources, self.digest, self.size, self.next..self.end, patience, Purpose::Direct)
     }
@@ -80,7 +83,7 @@ impl DirectReader {
         loop {
             if self.pump.is_none() {
                 // A client that has begun must not be cut because others came meanwhile: they stand behind it.
-                let wait = if self.contributors.is_empty() { self.pool.options.stream_wait } else { RESUME_WAIT };
+                let wait = if self.begun { RESUME_WAIT } else { self.pool.options.stream_wait };
                 self.pump = Some(Pump::start(&self.pool, self.transfer(), wait).await?);
             }
             let Some(pump) = &mut self.pump else { continue };

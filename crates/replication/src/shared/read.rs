@@ -30,10 +30,21 @@ pub(crate) struct ReadThroughPool(pub(crate) Arc<FetchPool>);
 #[async_trait::async_trait]
 impl ReadThrough for ReadThroughPool {
     async fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        self.open(digest, range, false).await
+    }
+
+    async fn go_on(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream, ReadThroughError> {
+        self.open(digest, range, true).await
+    }
+}
+
+impl ReadThroughPool {
+    /// Opens a range in as many starts as it takes; `begun` says that the client has a part of its body already.
+    async fn open(&self, digest: &Digest, range: Range<u64>, begun: bool) -> Result<ByteStream, ReadThroughError> {
         let (mut starts, mut alone) = (0, false);
         loop {
             starts += 1;
-            match self.start(digest, range.clone(), alone).await {
+            match self.start(digest, range.clone(), alone, begun).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(StartError::Fetch { error: FetchError::Digest(_), .. }) if starts < STARTS_MAX => {}
                 // What has arrived cannot be written down here: the client gets it straight from the source.
@@ -51,9 +62,7 @@ impl ReadThrough for ReadThroughPool {
             }
         }
     }
-}
 
-impl ReadThroughPool {
     /// Whether a barrier shows other regions to hold a blob than those that could not send it.
     async fn has_moved(&self, digest: &Digest, asked: &[RegionId]) -> bool {
         let sources = &self.0.sources;
@@ -67,7 +76,13 @@ impl ReadThroughPool {
     }
 
     /// Opens a range and waits for its first bytes; `alone` shares nothing and needs no room.
-    async fn start(&self, digest: &Digest, range: Range<u64>, alone: bool) -> Result<ByteStream, StartError> {
+    async fn start(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+        alone: bool,
+        begun: bool,
+    ) -> Result<ByteStream, StartError> {
         let located =
             self.0.sources.locate(digest)?.ok_or(TransferError::Unknown(*digest)).map_err(FetchError::from)?;
         let size = located.size;
@@ -84,7 +99,7 @@ impl ReadThroughPool {
         let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, join).await };
         let reader = match shared {
             Shared::Joined(reader) => Reader::Shared(reader),
-            Shared::NoRoom => Reader::Direct(Box::new(DirectReader::new(self.0.clone(), *digest, size, range.clone()))),
+            Shared::NoRoom => Reader::Direct(Box::new(DirectReader::new(self.0.clone(), *digest, size, range, begun))),
             Shared::Stopping => return Err(FetchError::Stopped.into()),
         };
         first_bytes(reader).await.map_err(|error| StartError::Fetch { error, regions })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_blobstore::ByteStream;
-use atoll_registry::NoRoom;
+use atoll_registry::{NoRoom, ReadThroughError};
 use atoll_replication::FetcherOptions;
 use atoll_types::Digest;
 use bytes::Bytes;
@@ -98,6 +98,29 @@ async fn a_client_that_takes_nothing_gives_its_stream_to_others_and_goes_on_late
     assert!(ended_well && got == bytes[(MIB + 7) as usize..]);
     let (got, ended_well) = whole(slow).await;
     assert!(ended_well && got == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_in_the_midst_of_a_body_waits_for_a_stream_where_a_new_one_is_refused() {
+    let size = 6 * MIB;
+    let mut setup = Setup { stream_wait: Duration::from_millis(50), ..spoolless() };
+    setup.peers.direct_streams_max = 1;
+    let (_group, nodes, bytes, digest) = in_one_region(&setup, 57, size).await;
+    let slow = stalled(&nodes[2], &digest, size).await;
+    let read_through = nodes[2].replication.read_through();
+    let going_on = tokio::spawn({
+        let read_through = read_through.clone();
+        async move { read_through.go_on(&digest, 2 * MIB..size).await }
+    });
+    for _ in 0..3 {
+        let refused = read_through.read(&digest, 0..size).await;
+        assert!(matches!(refused, Err(ReadThroughError::Busy)), "all streams are taken");
+    }
+    assert!(!going_on.is_finished(), "it was cut like one that has nothing yet");
+    drop(slow);
+    let rest = timeout(DEADLINE, going_on).await.expect("it gets the stream that became free").unwrap();
+    let (got, ended_well) = read_all(rest.expect("a stream")).await;
+    assert!(ended_well && got == bytes[2 * MIB as usize..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

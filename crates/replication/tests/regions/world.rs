@@ -60,6 +60,7 @@ pub(crate) struct Setup {
     pub(crate) blobs_max: usize,
     pub(crate) streams_max: usize,
     pub(crate) park_after: Duration,
+    pub(crate) stream_wait: Duration,
     pub(crate) room: Room,
 }
 
@@ -82,6 +83,7 @@ impl Default for Setup {
             blobs_max: 256,
             streams_max: 32,
             park_after: Duration::from_secs(10),
+            stream_wait: Duration::from_secs(15),
             room: Room::default(),
         }
     }
@@ -161,6 +163,7 @@ impl Node {
         read_through.blobs_max = setup.blobs_max;
         read_through.streams_max = setup.streams_max;
         read_through.park_after = setup.park_after;
+        read_through.stream_wait = setup.stream_wait;
         read_through.room = setup.room.clone();
         let parts = Parts {
             local: local.clone(),
