@@ -29,7 +29,10 @@ pub struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) forwarder: Forwarder,
     pub(crate) requests: Arc<Semaphore>,
+    /// For bodies of manifests that are put.
     pub(crate) held: Held,
+    /// For lists that are answered.
+    pub(crate) lists: Held,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -46,8 +49,8 @@ impl App {
         let forwarder = Forwarder::new(config.node, &config.limits);
         let requests = Arc::new(Semaphore::new(config.limits.requests_max));
         let tasks = TaskTracker::new();
-        let held = Held::default();
-        Arc::new(Self { config, registry, authorizer, peers, health, metrics, forwarder, requests, held, tasks })
+        let (held, lists) = (Held::new("the manifests that are being put"), Held::new("the lists that are being sent"));
+        Arc::new(Self { config, registry, authorizer, peers, health, metrics, forwarder, requests, held, lists, tasks })
     }
 
     /// Waits for writes and drains that outlived their connections. Call it after [`crate::serve`] has returned; every

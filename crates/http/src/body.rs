@@ -238,10 +238,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_collected_up_to_its_limit() {
         let (body, _) = request(Body::from("abc"), Duration::from_secs(60));
-        assert_eq!(&body.collect(3, &Held::default()).await.unwrap().bytes[..], b"abc");
+        assert_eq!(&body.collect(3, &Held::new("others")).await.unwrap().bytes[..], b"abc");
         let (body, _) = request(Body::from("abcd"), Duration::from_secs(60));
         assert!(matches!(
-            body.collect(3, &Held::default()).await,
+            body.collect(3, &Held::new("others")).await,
             Err(RegistryError::ManifestTooLarge { limit: 3, .. })
         ));
     }
@@ -250,7 +250,7 @@ mod tests {
     async fn a_client_that_sends_nothing_is_given_up() {
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
         let (body, _) = request(never, Duration::from_millis(20));
-        assert!(matches!(body.collect(3, &Held::default()).await, Err(RegistryError::BodyTorn(_))));
+        assert!(matches!(body.collect(3, &Held::new("others")).await, Err(RegistryError::BodyTorn(_))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -261,7 +261,7 @@ mod tests {
         });
         let (body, _) = request(Body::from_stream(trickle), Duration::from_secs(60));
         let start = Instant::now();
-        assert!(matches!(body.collect(1 << 20, &Held::default()).await, Err(RegistryError::BodyTorn(_))));
+        assert!(matches!(body.collect(1 << 20, &Held::new("others")).await, Err(RegistryError::BodyTorn(_))));
         assert_eq!(start.elapsed().as_secs(), COLLECT_TIME.as_secs());
     }
 

@@ -1,17 +1,27 @@
 //! What the use cases answer.
 
+use atoll_blobstore::ByteStream;
 use atoll_types::{Digest, Revision, Tag};
 use bytes::Bytes;
 
 /// A manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestAnswer {
     /// Its digest.
     pub digest: Digest,
     /// The Content-Type it was put with.
     pub media_type: String,
+    /// Size of its body in bytes.
+    pub size: u64,
     /// Its body, which has that digest.
-    pub bytes: Bytes,
+    pub body: ManifestBytes,
+}
+
+/// The body of a manifest.
+pub enum ManifestBytes {
+    /// Of a small one, which is a part of the metadata.
+    Whole(Bytes),
+    /// Of a large one, which is read as blobs are: many at once are not held in memory.
+    Stream(ByteStream),
 }
 
 /// A manifest without its body.

@@ -18,8 +18,11 @@ mod suspects;
 mod upload;
 mod view;
 
-pub use answers::{BlobHandle, Linked, ManifestAnswer, ManifestHead, Page, PutAnswer, Referrer, ReferrersPage};
+pub use answers::{
+    BlobHandle, Linked, ManifestAnswer, ManifestBytes, ManifestHead, Page, PutAnswer, Referrer, ReferrersPage,
+};
 pub use error::RegistryError;
+pub use lists::REFERRERS_BYTES_MAX;
 pub use manifests::PutTarget;
 pub use options::{Consistency, ReadOptions, RegistryConfig, WriteOptions};
 pub use ports::{

@@ -13,8 +13,9 @@ const PAGE_MAX: usize = 10_000;
 const REFERRERS_MAX: usize = 1_000;
 /// How many are read at a time.
 const REFERRERS_STEP: usize = 64;
-/// A page of referrers ends where it has become larger than this, so that clients that bound an index at 4 MiB read it.
-const REFERRERS_BYTES_MAX: usize = 2 << 20;
+/// A page of referrers ends where it has become larger than this many bytes: clients bound what they read of an index,
+/// and whoever answers many at once wants to know what they take.
+pub const REFERRERS_BYTES_MAX: usize = 512 << 10;
 
 fn page<T>(mut items: Vec<T>, n: usize) -> Page<T> {
     let more = items.len() > n;
@@ -115,8 +116,8 @@ impl Registry {
             Some(annotations) => annotations,
             None => match self.annotations_of(access, &digest).await {
                 Ok(annotations) => annotations,
-                // Without the view there is no list.
-                Err(error @ RegistryError::View(_)) => return Err(error),
+                // Without the view there is no list; and who tries again soon gets a better one.
+                Err(error @ (RegistryError::View(_) | RegistryError::Busy(_))) => return Err(error),
                 // The list is worth more than what one body is out of reach of, or has lost.
                 Err(error) => {
                     tracing::warn!(%digest, %error, "a referrer is listed without its annotations");

@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use crate::planted;
 use crate::view::Found;
-use crate::{ManifestAnswer, ManifestHead, PutAnswer, ReadOptions, Registry, RegistryError, WriteOptions};
+use crate::{
+    ManifestAnswer, ManifestBytes, ManifestHead, PutAnswer, ReadOptions, Registry, RegistryError, WriteOptions,
+};
 
 /// Where a manifest is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +63,13 @@ impl Registry {
     ) -> Result<ManifestAnswer, RegistryError> {
         self.settle_for(access, reference, options).await?;
         let manifest = self.view.look_twice(options, |kv| find(kv, access.repository(), reference)).await?;
-        let bytes = self.body_of(&manifest).await?;
-        Ok(ManifestAnswer { digest: manifest.digest, media_type: manifest.media_type, bytes })
+        let read::Manifest { digest, media_type, body, .. } = manifest;
+        let size = body.size();
+        let body = match body {
+            ManifestBody::Inline(bytes) => ManifestBytes::Whole(bytes),
+            ManifestBody::Stored { .. } => ManifestBytes::Stream(self.reader.read(&digest, size, 0..size).await?),
+        };
+        Ok(ManifestAnswer { digest, media_type, size, body })
     }
 
     /// What a manifest is, without its body. One whose body is stored and can probably not be read is not there, so
@@ -92,7 +99,7 @@ impl Registry {
         }
     }
 
-    /// The body of a manifest, wherever it is.
+    /// The body of a manifest, wherever it is, as a whole.
     pub(crate) async fn body_of(&self, manifest: &read::Manifest) -> Result<Bytes, RegistryError> {
         match &manifest.body {
             ManifestBody::Inline(bytes) => Ok(bytes.clone()),

@@ -9,6 +9,7 @@ use atoll_registry::RegistryError;
 use atoll_types::Reference;
 
 use super::heals::{as_of, pull_one};
+use crate::client::read_manifest;
 use crate::history::{Deed, Event, Register};
 use crate::node::Node;
 use crate::world::World;
@@ -42,14 +43,8 @@ async fn look(world: &World, node: &Node, register: &Register, must: bool) {
     let options = as_of(revision);
     let found = match register {
         Register::Link(_, digest) => pull_one(node, &access, digest, revision).await.map(|bytes| (*digest, bytes)),
-        Register::Tag(_, tag) => {
-            let got = node.registry.get_manifest(&access, &Reference::Tag(tag.clone()), &options).await;
-            got.map(|answer| (answer.digest, answer.bytes))
-        }
-        Register::Manifest(_, digest) => {
-            let got = node.registry.get_manifest(&access, &Reference::Digest(*digest), &options).await;
-            got.map(|answer| (answer.digest, answer.bytes))
-        }
+        Register::Tag(_, tag) => read_manifest(node, &access, &Reference::Tag(tag.clone()), &options).await,
+        Register::Manifest(_, digest) => read_manifest(node, &access, &Reference::Digest(*digest), &options).await,
     };
     match found {
         Ok((digest, bytes)) if world.content.bytes(&digest) == Some(&bytes) => {}

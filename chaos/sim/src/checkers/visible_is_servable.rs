@@ -6,6 +6,7 @@ use atoll_auth::{Authorizer, Identity, OpenAuthorizer, Pull};
 use atoll_types::Reference;
 
 use super::heals::{as_of, pull_one};
+use crate::client::read_manifest;
 use crate::world::World;
 
 pub(crate) async fn check(world: &Arc<World>) {
@@ -17,7 +18,7 @@ pub(crate) async fn check(world: &Arc<World>) {
             for node in world.running() {
                 let (revision, options) = (world.log.revision(), as_of(world.log.revision()));
                 let reference = Reference::Digest(image.digest);
-                if node.registry.get_manifest(&access, &reference, &options).await.is_err() {
+                if read_manifest(&node, &access, &reference, &options).await.is_err() {
                     // Not visible; whether it should be is another question.
                     continue;
                 }

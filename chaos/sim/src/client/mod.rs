@@ -16,7 +16,7 @@ use atoll_registry::{Consistency, ProposeError, ReadOptions, Registry, RegistryE
 use atoll_types::{RegionId, RepositoryName, RequestId, Revision};
 use tokio::time::{Instant, sleep};
 
-pub(crate) use pull::read;
+pub(crate) use pull::{read, read_manifest};
 
 use crate::dice::Dice;
 use crate::history::{Deed, Event, Register};

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use atoll_auth::Pull;
+use atoll_auth::{Access, Pull};
+use atoll_blobstore::ByteStream;
 use atoll_metadata::Rejection;
-use atoll_registry::{Consistency, ManifestAnswer, RegistryConfig, RegistryError};
+use atoll_registry::{Consistency, ManifestBytes, ReadOptions, RegistryConfig, RegistryError};
 use atoll_types::{Digest, Reference, RepositoryName};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -28,7 +29,7 @@ impl Client {
         let Some(found) = self.get_manifest(&node, &repository, &reference, &register, consistency).await else {
             return;
         };
-        let Some(image) = self.world.content.image(&found.digest).cloned() else { return };
+        let Some(image) = self.world.content.image(&found).cloned() else { return };
         for digest in &image.blobs {
             self.get_blob(&node, &repository, digest, Some(&image.digest)).await;
         }
@@ -48,19 +49,19 @@ impl Client {
         reference: &Reference,
         register: &Register,
         consistency: Consistency,
-    ) -> Option<ManifestAnswer> {
+    ) -> Option<Digest> {
         let (access, options) = (self.access::<Pull>(repository)?, self.reading(consistency));
         let (start_ms, read_only) = (self.now_ms(), self.world.log.told_read_only(node.index));
-        let got = node.registry.get_manifest(&access, reference, &options);
+        let got = read_manifest(node, &access, reference, &options);
         let got = node.life.run_until_cancelled(got).await;
         self.say(&format!("get {repository} {reference} at {}: {}", node.index, told(&got)));
         let got = got?;
         self.world.judge.operation("get manifest", usize::from(got.is_err()));
         let current = self.world.log.told_read_only(node.index) == read_only;
         let seen = match &got {
-            Ok(answer) => {
-                self.check_body(&answer.digest, &answer.bytes);
-                Some(Some(answer.digest))
+            Ok((digest, bytes)) => {
+                self.check_body(digest, bytes);
+                Some(Some(*digest))
             }
             Err(RegistryError::Rejected(
                 Rejection::TagUnknown(_) | Rejection::ManifestUnknown(_) | Rejection::RepositoryUnknown(_),
@@ -78,7 +79,7 @@ impl Client {
                 self.note(register, Deed::See(seen), start_ms, true);
             }
         }
-        got.ok()
+        got.ok().map(|(digest, _)| digest)
     }
 
     fn check_body(&self, digest: &Digest, bytes: &Bytes) {
@@ -157,7 +158,25 @@ pub(crate) async fn read(
     blob: &atoll_registry::BlobHandle,
     range: Range<u64>,
 ) -> Result<Bytes, RegistryError> {
-    let mut stream = node.registry.read_blob(blob, range).await?;
+    collect(node.registry.read_blob(blob, range).await?).await
+}
+
+/// A manifest's digest and its body, to its end.
+pub(crate) async fn read_manifest(
+    node: &Node,
+    access: &Access<Pull>,
+    reference: &Reference,
+    options: &ReadOptions,
+) -> Result<(Digest, Bytes), RegistryError> {
+    let answer = node.registry.get_manifest(access, reference, options).await?;
+    let bytes = match answer.body {
+        ManifestBytes::Whole(bytes) => bytes,
+        ManifestBytes::Stream(stream) => collect(stream).await?,
+    };
+    Ok((answer.digest, bytes))
+}
+
+async fn collect(mut stream: ByteStream) -> Result<Bytes, RegistryError> {
     let mut all = BytesMut::new();
     while let Some(piece) = stream.next().await {
         all.extend_from_slice(&piece?);

@@ -1,7 +1,7 @@
 //! Manifests.
 
 use atoll_auth::{Delete, Pull, Push};
-use atoll_registry::PutTarget;
+use atoll_registry::{ManifestBytes, PutTarget};
 use atoll_types::{Digest, Reference, RepositoryName, Tag};
 use axum::body::Body;
 use axum::response::Response;
@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{Answer, Ask, created, empty, set, set_number, written};
 use crate::ApiError;
-use crate::body::{Collected, RequestBody};
+use crate::body::{Collected, ExactBody, RequestBody};
 use crate::conditional::{client_has_it, entity_tag, expected};
 use crate::headers::{DOCKER_CONTENT_DIGEST, InvalidHeader, OCI_SUBJECT, OCI_TAG};
 
@@ -24,7 +24,12 @@ pub(super) async fn get(ask: &Ask, name: &RepositoryName, reference: &Reference)
     if client_has_it(&ask.parts.headers, &manifest.digest) {
         return Ok(described(empty(StatusCode::NOT_MODIFIED), reference, &manifest.digest));
     }
-    let mut response = described(Response::new(Body::from(manifest.bytes)), reference, &manifest.digest);
+    let body = match manifest.body {
+        ManifestBytes::Whole(bytes) => Body::from(bytes),
+        ManifestBytes::Stream(stream) => Body::new(ExactBody::new(stream, manifest.size)),
+    };
+    let mut response = described(Response::new(body), reference, &manifest.digest);
+    set_number(&mut response, header::CONTENT_LENGTH, manifest.size);
     typed(&mut response, &manifest.media_type);
     Ok(response)
 }

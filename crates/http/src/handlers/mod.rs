@@ -15,6 +15,7 @@ use atoll_types::{Digest, NodeId, RepositoryName, Revision};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
@@ -166,7 +167,11 @@ fn empty(status: StatusCode) -> Response {
 
 /// An answer of JSON. It changes whenever somebody pushes: it may be kept, but not used without asking.
 fn json(value: &serde_json::Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+    json_bytes(value.to_string().into())
+}
+
+fn json_bytes(bytes: Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
     set(&mut response, header::CONTENT_TYPE, "application/json");
     set(&mut response, header::CACHE_CONTROL, "no-cache");
     response

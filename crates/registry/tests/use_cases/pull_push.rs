@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{OCI_MANIFEST, REPOSITORY, World, access, collect, content, options, write};
+use crate::support::{OCI_MANIFEST, REPOSITORY, World, access, bytes_of, collect, content, options, write};
 use atoll_auth::{Access, Pull};
 use atoll_metadata::{Command, Expected, Rejection};
 use atoll_registry::{BarrierError, Consistency, PutTarget, ReadOptions, RegistryConfig, RegistryError};
@@ -169,7 +169,7 @@ async fn a_read_by_tag_is_as_old_as_it_may_be_and_no_older() {
     let strict = ReadOptions { consistency: Consistency::Linearizable, ..options() };
     let registry = &world.eu.registry;
     let got = registry.get_manifest(&access(REPOSITORY), &"v".parse().unwrap(), &strict).await.unwrap();
-    assert_eq!(got.bytes, two, "whoever asks for it gets the newest");
+    assert_eq!(bytes_of(got).await, two, "whoever asks for it gets the newest");
     let three = world.us.push_image("v", "three").await;
     world.eu.node.set_staleness(Some(Duration::from_millis(1_001)));
     assert_eq!(world.eu.get("v").await.unwrap(), three, "beyond the bound a barrier comes first");
@@ -191,7 +191,7 @@ async fn a_revision_that_is_asked_for_is_waited_for() {
     let put = world.us.put("v", &two).await.unwrap();
     let asked = ReadOptions { min_revision: Some(put.revision), ..options() };
     let got = world.eu.registry.get_manifest(&access(REPOSITORY), &"v".parse().unwrap(), &asked).await.unwrap();
-    assert_eq!(got.bytes, two);
+    assert_eq!(bytes_of(got).await, two);
     let far = Revision(put.revision.0 + 1_000);
     let soon = Instant::now() + Duration::from_millis(20);
     let asked = ReadOptions { min_revision: Some(far), deadline: soon, ..options() };

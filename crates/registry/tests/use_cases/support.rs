@@ -7,8 +7,8 @@ use atoll_auth::{Access, Action, Authorizer, Identity, OpenAuthorizer};
 use atoll_blobstore::{BlobStore, ByteStream, FsOptions, FsStore, MemoryStore, StoreError, VerifyingWriter};
 use atoll_metadata::{Command, CopyItem, Expected, read};
 use atoll_registry::{
-    Consistency, Linked, PutAnswer, PutTarget, ReadOptions, ReadThrough, Registry, RegistryConfig, RegistryError,
-    WriteOptions,
+    Consistency, Linked, ManifestAnswer, ManifestBytes, PutAnswer, PutTarget, ReadOptions, ReadThrough, Registry,
+    RegistryConfig, RegistryError, WriteOptions,
 };
 use atoll_testkit::{LocalGroup, LocalNode, OtherRegions};
 use atoll_types::{Algorithm, Digest, NodeId, ObjectName, Reference, RegionId, RepositoryName, StoreId};
@@ -132,7 +132,8 @@ impl Region {
 
     pub(crate) async fn get(&self, reference: &str) -> Result<Bytes, RegistryError> {
         let reference: Reference = reference.parse().unwrap();
-        Ok(self.registry.get_manifest(&access(REPOSITORY), &reference, &options()).await?.bytes)
+        let manifest = self.registry.get_manifest(&access(REPOSITORY), &reference, &options()).await?;
+        Ok(bytes_of(manifest).await)
     }
 
     pub(crate) async fn blob(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
@@ -192,6 +193,14 @@ pub(crate) fn whole(content: &Bytes) -> Pieces {
 
 pub(crate) fn pieces(pieces: Vec<std::io::Result<Bytes>>) -> Pieces {
     futures::stream::iter(pieces)
+}
+
+/// The body of a manifest.
+pub(crate) async fn bytes_of(manifest: ManifestAnswer) -> Bytes {
+    match manifest.body {
+        ManifestBytes::Whole(bytes) => bytes,
+        ManifestBytes::Stream(stream) => collect(stream).await.unwrap(),
+    }
 }
 
 pub(crate) async fn collect(mut stream: ByteStream) -> Result<Bytes, StoreError> {
