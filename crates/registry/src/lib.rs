@@ -30,5 +30,5 @@ pub use ports::{
     ReadThroughError,
 };
 pub use registry::Registry;
-pub use room::{NoRoom, Room};
+pub use room::{NoRoom, Room, Spare};
 pub use upload::{Body, InvalidSessionId, Owner, SessionId, UploadStatus};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use atoll_registry::{NoRoom, Room};
+use atoll_registry::{NoRoom, Room, Spare};
 use rustix::fs::statvfs;
 use tokio::sync::mpsc;
 
@@ -63,11 +63,19 @@ impl Space {
         marks.stop_below_bytes.min(self.size / 20)
     }
 
+    /// A share of the disk, and so many times the mark at which the node ends at least.
+    fn mark(self, marks: &DiskSection, percent: u64, stops: u64) -> u64 {
+        (self.size / 100).saturating_mul(percent).max(self.stop_mark(marks).saturating_mul(stops))
+    }
+
+    /// Below which nothing more is taken in.
+    fn refuse_mark(self, marks: &DiskSection) -> u64 {
+        self.mark(marks, marks.refuse_below_percent, 2)
+    }
+
     /// What lacks for taking more in, while it was taken so far or not. Refusing begins well above the end of the node.
     fn lack(self, folder: &Path, marks: &DiskSection, was_short: bool) -> Option<NoRoom> {
-        let stop = self.stop_mark(marks);
-        let mark = |percent, stops| (self.size / 100).saturating_mul(percent).max(stop.saturating_mul(stops));
-        let (refuse, resume) = (mark(marks.refuse_below_percent, 2), mark(marks.resume_above_percent, 3));
+        let (refuse, resume) = (self.refuse_mark(marks), self.mark(marks, marks.resume_above_percent, 3));
         let short = self.free < if was_short { resume } else { refuse };
         short.then(|| NoRoom { folder: folder.to_owned(), free_bytes: self.free, needed_bytes: resume })
     }
@@ -96,6 +104,12 @@ impl Disk {
         let lack = self.space().lack(&self.folder, marks, self.is_short.load(Ordering::Relaxed));
         self.is_short.store(lack.is_some(), Ordering::Relaxed);
         lack
+    }
+
+    /// What it can take in before it refuses more.
+    fn spare(&self, marks: &DiskSection) -> Spare {
+        let (folder, space) = (self.folder.clone(), self.space());
+        Spare { folder, free_bytes: space.free, refuse_below_bytes: space.refuse_mark(marks) }
     }
 
     /// What it has free.
@@ -165,6 +179,10 @@ impl Disks {
             _ => {}
         }
         self.room.set(lack);
+        let spares = self.disks.iter().map(|disk| disk.spare(&self.marks));
+        if let Some(least) = spares.min_by_key(Spare::bytes) {
+            self.room.set_spare(least);
+        }
     }
 
     fn look(&self) {
@@ -240,6 +258,7 @@ mod tests {
         assert_eq!(judged([5, 9]).as_deref(), Some("/data"));
         assert_eq!(judged([50, 11]).as_deref(), Some("/store"), "it was short while the other one was, too");
         assert_eq!(judged([11, 13]), None, "the data folder's disk has had room since");
+        assert!(disks.room.check_for(10 * MIB).is_ok() && disks.room.check_for(11 * MIB).is_err(), "11 % of 1,000 MiB");
     }
 
     #[test]

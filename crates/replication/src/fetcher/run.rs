@@ -127,7 +127,8 @@ impl Fetcher {
     fn start(&mut self, wanted: Wanted) {
         let (pool, digest) = (self.pool.clone(), wanted.digest);
         self.fetching.insert(digest, wanted.size);
-        let task = self.running.spawn(async move { pool.fetch(digest, wanted.size).await });
+        let task = self.running.spawn(async move { pool.fetch(digest, wanted.size, beside).await });
+        let beside = self.fetching.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
         self.tasks.insert(task.id(), digest);
     }
 

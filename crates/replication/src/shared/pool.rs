@@ -89,8 +89,10 @@ impl FetchPool {
         self.fetches.lock().len()
     }
 
-    /// Brings a blob into the region's store, for the fetcher: shared with readers where the spool has room.
-    pub(crate) async fn fetch(self: &Arc<Self>, digest: Digest, size: u64) -> Result<(), PoolError> {
+    /// Brings a blob into the region's store, for the fetcher, beside others of so many bytes: shared with readers where
+    /// the spool has room. What would leave no room for pushes is not even begun.
+    pub(crate) async fn fetch(self: &Arc<Self>, digest: Digest, size: u64, beside: u64) -> Result<(), PoolError> {
+        self.options.room.check_for(size.saturating_add(beside)).map_err(KeepError::from)?;
         let interest = match self.shared(digest, size, |fetch| fetch.interest()).await {
             Shared::Joined(interest) => interest,
             Shared::NoRoom | Shared::Stopping => return self.fetch_direct(digest, size).await,
@@ -133,7 +135,7 @@ impl FetchPool {
             if self.stop.is_cancelled() {
                 return Shared::Stopping;
             }
-            if !self.has_place(&mut fetches) || !self.may_spool(size) {
+            if !self.has_place(&mut fetches) || !self.may_begin(size) {
                 return Shared::NoRoom;
             }
         }
@@ -158,6 +160,11 @@ impl FetchPool {
         fetches.insert(digest, fetch.clone());
         self.tasks.spawn(self.clone().drive(fetch));
         Shared::Joined(joined)
+    }
+
+    /// Others than small ones take the disk twice: for the spool, and for the copy. One that only just fits is streamed.
+    fn may_begin(&self, size: u64) -> bool {
+        size <= BLOCK_BYTES || self.options.room.check_for(size.saturating_mul(2)).is_ok()
     }
 
     /// Small blobs are held in memory; others need the disk.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use atoll_metadata::Command;
+use atoll_registry::Spare;
 use atoll_replication::{LeaderClock, lag_report};
 use atoll_types::StoreId;
 use tokio::time::Instant;
@@ -49,6 +50,26 @@ async fn many_blobs_come_and_each_crosses_once() {
     let used = nodes[0].link.crossed() + nodes[1].link.crossed() - before;
     assert!(used < total * 11 / 10, "{used} bytes crossed for {total}");
     assert_eq!(nodes[2].objects().await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_would_leave_no_room_is_not_even_begun() {
+    const MIB: u64 = 1 << 20;
+    let mut setup = Setup::default();
+    setup.fetcher.backoff_max = Duration::from_millis(400);
+    let spare = |bytes| Spare { folder: "/data".into(), free_bytes: 10 * MIB + bytes, refuse_below_bytes: 10 * MIB };
+    setup.room.set_spare(spare(20 * MIB));
+    let (group, nodes) = three(&setup, &["ap-south"]).await;
+    let digest = nodes[0].push(&group, &random_bytes(9, 21 * MIB as usize)).await;
+    let tried = || nodes[1].replication.failures().into_iter().find(|f| f.digest == digest && f.attempts > 2);
+    eventually("it is refused again and again", || tried().is_some()).await;
+    let error = tried().unwrap().error;
+    assert!(error.contains("has 30 MiB free, and takes more again above 31 MiB"), "{error}");
+    assert!(nodes[0].link.crossed() < MIB, "{} bytes crossed for nothing", nodes[0].link.crossed());
+    let small = nodes[0].push(&group, &random_bytes(10, MIB as usize)).await;
+    eventually("what fits comes meanwhile", || nodes[1].copy(&small).is_some()).await;
+    setup.room.set_spare(spare(22 * MIB));
+    eventually("it comes, though not both as a spool and as a copy", || nodes[1].copy(&digest).is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
