@@ -13,21 +13,34 @@ use crate::FetcherOptions;
 pub(crate) struct Plan<'a> {
     options: &'a FetcherOptions,
     failures: &'a Failures,
+    is_out_of_reach: &'a dyn Fn(&Digest) -> bool,
     now: Instant,
-    /// Sizes of what is fetched already, with what is chosen.
-    taken: HashMap<Digest, u64>,
+    /// What is fetched already, with what is chosen.
+    taken: HashMap<Digest, Taken>,
     chosen: Vec<Wanted>,
 }
 
+/// What takes a slot.
+#[derive(Clone, Copy)]
+struct Taken {
+    size: u64,
+    is_unlikely: bool,
+}
+
 impl<'a> Plan<'a> {
-    /// A plan beside what is being fetched.
+    /// A plan beside what is being fetched. All who have a blob that `is_out_of_reach` did not answer lately.
     pub(crate) fn new(
         options: &'a FetcherOptions,
         failures: &'a Failures,
+        is_out_of_reach: &'a dyn Fn(&Digest) -> bool,
         fetching: &HashMap<Digest, u64>,
         now: Instant,
     ) -> Self {
-        Self { options, failures, now, taken: fetching.clone(), chosen: Vec::new() }
+        let mut plan = Self { options, failures, is_out_of_reach, now, taken: HashMap::new(), chosen: Vec::new() };
+        for (digest, size) in fetching {
+            plan.taken.insert(*digest, Taken { size: *size, is_unlikely: plan.is_unlikely(digest) });
+        }
+        plan
     }
 
     /// Whether all slots are taken.
@@ -41,8 +54,12 @@ impl<'a> Plan<'a> {
             if self.is_full() {
                 return;
             }
-            if self.fits(wanted) {
-                self.taken.insert(wanted.digest, wanted.size);
+            if !self.fits(wanted) {
+                continue;
+            }
+            let is_unlikely = self.is_unlikely(&wanted.digest);
+            if !is_unlikely || self.has_slot_for_unlikely() {
+                self.taken.insert(wanted.digest, Taken { size: wanted.size, is_unlikely });
                 self.chosen.push(*wanted);
             }
         }
@@ -53,19 +70,23 @@ impl<'a> Plan<'a> {
         self.chosen
     }
 
-    /// Whether a blob that has failed may have a slot. Half of them are for others: what nobody can send, all that a lost
-    /// region alone had, must not keep waiting what somebody can.
-    fn may_be_tried_again(&self) -> bool {
-        let again = self.taken.keys().filter(|digest| self.failures.has(digest)).count();
-        again < (self.options.concurrency / 2).max(1)
+    /// Whether it will probably fail: it has before, or nobody who has it answered lately.
+    fn is_unlikely(&self, digest: &Digest) -> bool {
+        self.failures.has(digest) || (self.is_out_of_reach)(digest)
+    }
+
+    /// Whether a blob that will probably fail may have a slot. Half of them are for others: what nobody can send, all that
+    /// a lost region alone had, must not keep waiting what somebody can.
+    fn has_slot_for_unlikely(&self) -> bool {
+        let unlikely = self.taken.values().filter(|taken| taken.is_unlikely).count();
+        unlikely < (self.options.concurrency / 2).max(1)
     }
 
     fn fits(&self, wanted: &Wanted) -> bool {
         let is_large = |size: u64| size >= self.options.large_bytes;
-        let large = self.taken.values().filter(|size| is_large(**size)).count();
+        let large = self.taken.values().filter(|taken| is_large(taken.size)).count();
         !self.taken.contains_key(&wanted.digest)
             && self.failures.is_due(&wanted.digest, self.now)
-            && (!self.failures.has(&wanted.digest) || self.may_be_tried_again())
             && (!is_large(wanted.size) || large < self.options.large_max)
     }
 }
@@ -88,11 +109,26 @@ mod tests {
         for wanted in &queue[..400] {
             failures.failed(wanted.digest, "no".into(), now);
         }
-        let mut plan = Plan::new(&options, &failures, &HashMap::new(), now + options.backoff_max);
+        let mut plan = Plan::new(&options, &failures, &|_| false, &HashMap::new(), now + options.backoff_max);
         queue.chunks(64).for_each(|page| plan.offer(page));
         let chosen = plan.chosen();
         let again = chosen.iter().filter(|w| failures.has(&w.digest)).count();
         assert_eq!((again, chosen.len()), (options.concurrency / 2, options.concurrency));
+    }
+
+    #[test]
+    fn what_a_lost_region_alone_has_leaves_half_of_the_slots_to_the_rest_before_it_has_failed() {
+        let (options, now) = (FetcherOptions::default(), Instant::now());
+        let queue: Vec<_> = (0..500).map(|i| wanted(i, 1)).collect();
+        let lost: std::collections::HashSet<_> = queue[..400].iter().map(|w| w.digest).collect();
+        let failures = Failures::new(options.backoff_min, options.backoff_max);
+        let is_lost = |digest: &Digest| lost.contains(digest);
+        let busy: HashMap<_, _> = queue[..1].iter().map(|w| (w.digest, w.size)).collect();
+        let mut plan = Plan::new(&options, &failures, &is_lost, &busy, now);
+        queue.chunks(64).for_each(|page| plan.offer(page));
+        let chosen = plan.chosen();
+        let unlikely = chosen.iter().filter(|w| is_lost(&w.digest)).count();
+        assert_eq!((unlikely + 1, chosen.len() + 1), (options.concurrency / 2, options.concurrency));
     }
 
     proptest! {
@@ -109,7 +145,7 @@ mod tests {
                 failures.failed(wanted.digest, "no".into(), now);
             }
             let busy: HashMap<_, _> = queue.iter().take(fetching.min(8)).map(|w| (w.digest, w.size)).collect();
-            let mut plan = Plan::new(&options, &failures, &busy, now);
+            let mut plan = Plan::new(&options, &failures, &|_| false, &busy, now);
             for page in queue.chunks(7) {
                 plan.offer(page);
             }

@@ -108,7 +108,9 @@ impl Fetcher {
     /// look ended, if all that it saw fails.
     fn choose(&self, kv: &dyn KvRead) -> Result<(Vec<Wanted>, Cursor), KvError> {
         let failures = self.failures.lock();
-        let mut plan = Plan::new(&self.options, &failures, &self.fetching, Instant::now());
+        let reach = self.pool.sources.reach(kv)?;
+        let is_out_of_reach = |digest: &Digest| !reach.is_whole() && reach.lacks(kv, digest).unwrap_or(false);
+        let mut plan = Plan::new(&self.options, &failures, &is_out_of_reach, &self.fetching, Instant::now());
         let mut after = self.cursor;
         for _ in 0..PAGES_MAX {
             if plan.is_full() {
@@ -126,9 +128,9 @@ impl Fetcher {
 
     fn start(&mut self, wanted: Wanted) {
         let (pool, digest) = (self.pool.clone(), wanted.digest);
+        let beside = self.fetching.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
         self.fetching.insert(digest, wanted.size);
         let task = self.running.spawn(async move { pool.fetch(digest, wanted.size, beside).await });
-        let beside = self.fetching.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
         self.tasks.insert(task.id(), digest);
     }
 

@@ -37,7 +37,7 @@ pub(crate) enum PoolError {
 
 /// All blobs on their way to this node, one fetch for each.
 pub(crate) struct FetchPool {
-    pub(super) sources: Arc<PeerSources>,
+    pub(crate) sources: Arc<PeerSources>,
     keeper: Keeper,
     pub(super) options: ReadThroughOptions,
     memory: Arc<Budget>,

@@ -1,6 +1,6 @@
 //! All nodes of other regions, found in replicated state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use atoll_metadata::{KvError, KvRead, NodeRole, RegisterNode, read};
@@ -23,6 +23,25 @@ pub(crate) struct Located {
     pub(crate) peers: Vec<Arc<Peer>>,
     /// Whether this region holds it.
     pub(crate) here: bool,
+}
+
+/// The other regions that answer.
+pub(crate) struct Reach {
+    answering: HashSet<RegionId>,
+    is_whole: bool,
+}
+
+impl Reach {
+    /// Whether all do.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Whether no region that has a blob answers.
+    pub(crate) fn lacks(&self, kv: &dyn KvRead, digest: &Digest) -> Result<bool, KvError> {
+        let blob = read::blob(kv, digest)?;
+        Ok(blob.is_some_and(|blob| !blob.copies.iter().any(|(region, _)| self.answering.contains(region))))
+    }
 }
 
 /// The nodes of other regions as sources of blobs; each is connected to when it is needed.
@@ -64,6 +83,18 @@ impl PeerSources {
         let mut peers: Vec<_> = serving.filter_map(|n| self.peer(n)).collect();
         peers.sort_by_cached_key(|p| p.rank(self.options.unhealthy_for));
         Ok(peers)
+    }
+
+    /// Which regions answer at the moment, as far as is known.
+    pub(crate) fn reach(&self, kv: &dyn KvRead) -> Result<Reach, KvError> {
+        let (mut answering, mut all) = (HashSet::new(), HashSet::new());
+        for peer in self.all(kv)? {
+            if !peer.rank(self.options.unhealthy_for).0 {
+                answering.insert(peer.region.clone());
+            }
+            all.insert(peer.region.clone());
+        }
+        Ok(Reach { is_whole: answering.len() == all.len(), answering })
     }
 
     fn peer(&self, node: &RegisterNode) -> Option<Arc<Peer>> {
