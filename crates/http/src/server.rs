@@ -73,6 +73,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Most bytes of one stream's answer that wait for the connection, but for one piece: hyper's default is six times as
 /// much, which a client with large windows that reads nothing could have of every stream.
 const SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of answers that wait for an HTTP/1.1 connection, but for one piece; its requests' heads must fit, too.
+const CONNECTION_BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Streams that a client may have opened and reset before they were accepted (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 20;
 /// Most bytes that a socket takes beyond what the client's window lets go out, about (tcp(7), `TCP_NOTSENT_LOWAT`).
@@ -173,11 +175,13 @@ impl Server {
     async fn http1(self, io: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) -> hyper::Result<()> {
         let activity = Activity::new();
         let io = HeadGuard::new(io, activity.clone(), self.limits.header_read);
+        let header_bytes_max = self.limits.header_bytes_max as usize;
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             // Idleness, to hyper; the head itself is guarded by `io`.
             .header_read_timeout(self.limits.idle)
-            .max_header_size(self.limits.header_bytes_max as usize)
+            .max_header_size(header_bytes_max)
+            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX.max(2 * header_bytes_max))
             .serve_connection(TokioIo::new(io), service(self.router, peer, activity));
         let mut connection = pin!(connection);
         tokio::select! {
