@@ -23,16 +23,19 @@ pub(super) struct Stimulus {
 }
 
 /// All, in the order in which they are tried.
-pub(super) const ALL: [Stimulus; 7] = [
+pub(super) const ALL: [Stimulus; 8] = [
     Stimulus { brings: |name| name.starts_with("job."), go: many_tags },
     Stimulus { brings: |name| name.starts_with("copy.distrust"), go: bad_copy_for_a_client },
     Stimulus { brings: |name| name.starts_with("copy.drop"), go: bad_copy_for_a_peer },
     Stimulus { brings: |name| name.starts_with("state.clear"), go: interrupted_install },
     Stimulus { brings: |name| name.starts_with("snapshot.forget"), go: two_snapshots },
+    Stimulus { brings: |name| name.starts_with("log.truncate"), go: deposed_leaders },
     Stimulus { brings: |_| true, go: cut_off_each },
     Stimulus { brings: |_| true, go: leave_each_behind },
 ];
 
+/// Leaders that lose their place at most.
+const LEADERS: usize = 20;
 /// How long a node is cut off: entries that the others never get, uploads that are refused.
 const CUT_MS: (u64, u64) = (3_500, 5_500);
 /// More tags than one entry removes.
@@ -41,6 +44,27 @@ const TAGS: usize = 520;
 const TAGS_AT_ONCE: usize = 50;
 const SOON: Duration = Duration::from_secs(30);
 const BLOB_BYTES: usize = 300_000;
+
+/// The leader is cut off for no longer than the others take to have another one: what it has appended meanwhile is taken
+/// back. After a longer cut the others' logs do not reach back that far, and it is sent a snapshot instead.
+fn deposed_leaders(failpoints: &mut Failpoints, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    for _ in 0..LEADERS {
+        let leader = scene.leader();
+        cut_off(scene, leader, Condition::cut());
+        let deposed = persist(failpoints, scene, |scene| {
+            let mut others = (0..NODES).filter(|node| *node != leader);
+            others.any(|node| scene.cluster.desk.raft(node).is_some_and(|status| status.leads))
+        });
+        scene.cluster.links.heal();
+        deposed?;
+        failpoints.ready(scene.cluster, scene.random)?;
+        if !failpoints.pending.iter().any(|trial| trial.name.starts_with("log.truncate")) {
+            break;
+        }
+        failpoints.work(scene)?;
+    }
+    Ok(())
+}
 
 /// The leader is cut off, and then one that follows.
 fn cut_off_each(failpoints: &mut Failpoints, scene: &mut Scene<'_>) -> anyhow::Result<()> {
