@@ -2,8 +2,9 @@
 //! RocksDB, and the view that they come from a turn of the mutex that all of its views and writes share.
 //!
 //! A [`QuickView`] is one consistent view all the same, without holding anything. It remembers the version at which it
-//! began. A kept row counts only if the version is still that one after the row was found; what is not kept is read
-//! from a view of RocksDB that was made while the version was provably that one. Where neither can be had since the
+//! began. A kept row counts only if the version is still that one after the row was found. What is not kept is read from
+//! RocksDB as it is, and counts only if no change has begun after that version; who asks for more than a few such rows
+//! gets a view of RocksDB that was made while the version was provably that one. Where neither can be had since the
 //! state has moved on, the view is torn, and what was read through it is read again, all of it, from a view of
 //! RocksDB. Where that one has a change that does not count here yet, it waits until it does, or a reader would see what
 //! the next one does not see yet; for a write that stands still nobody waits. The writer waits for no more than a row
@@ -22,6 +23,9 @@ use quick_cache::{Equivalent, Weighter};
 use super::db::Db;
 use super::view::StateView;
 
+/// Rows that are not kept and are read without a view of RocksDB: a pull needs no more. A view costs as much as such a
+/// row, but what was read through it stays right when the state moves on.
+pub(super) const DIRECT_MAX: u32 = 4;
 /// Memory of an entry beside its key and its value, in bytes, about.
 const ENTRY_BYTES: u64 = 128;
 
@@ -29,6 +33,8 @@ const ENTRY_BYTES: u64 = 128;
 pub(super) struct Rows {
     /// Grows with each change, while `changing` is held for writing and when no row from before is kept any more.
     version: AtomicU64,
+    /// Grows when a change begins, before it can be seen in RocksDB: the same as `version` while none is on its way.
+    begun: AtomicU64,
     /// Held for writing from before a change until its version counts; for reading while a row is kept.
     changing: RwLock<()>,
     kept: Cache<RowKey, Option<Arc<[u8]>>, ByBytes>,
@@ -47,6 +53,7 @@ impl Rows {
         let rows = (bytes_max / 512).clamp(64, 1 << 20) as usize;
         Self {
             version: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             changing: RwLock::new(()),
             kept: Cache::with_weighter(rows, bytes_max, ByBytes),
         }
@@ -54,7 +61,14 @@ impl Rows {
 
     /// Begins a change: before it can be seen in RocksDB.
     pub(super) fn change(&self) -> Change<'_> {
-        Change { rows: self, told: false, _changing: self.changing.write() }
+        let changing = self.changing.write();
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        Change { rows: self, told: false, _changing: changing }
+    }
+
+    /// Whether RocksDB, up to now, has had no change that came after a version.
+    fn none_begun_since(&self, version: u64) -> bool {
+        self.begun.load(Ordering::Acquire) == version
     }
 
     /// Lets no change begin, unless one is on its way.
@@ -103,6 +117,8 @@ pub(super) struct QuickView<'a> {
     db: &'a Db,
     version: u64,
     view: OnceCell<StateView<'a>>,
+    /// Rows that were read without one.
+    direct: Cell<u32>,
     torn: Cell<bool>,
 }
 
@@ -116,7 +132,8 @@ impl<'a> QuickView<'a> {
     ) -> Option<R> {
         let version = rows.version();
         let db = current();
-        let view = QuickView { rows, db: &db, version, view: OnceCell::new(), torn: Cell::new(false) };
+        let view =
+            QuickView { rows, db: &db, version, view: OnceCell::new(), direct: Cell::new(0), torn: Cell::new(false) };
         let result = read(&view);
         (!view.torn.get()).then_some(result)
     }
@@ -130,6 +147,17 @@ impl<'a> QuickView<'a> {
             Some(view) => Ok(self.view.get_or_init(|| view)),
             None => Err(self.tear()),
         }
+    }
+
+    /// What RocksDB has for a row, if it is of this version for sure.
+    fn directly(&self, family: Family, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, KvError> {
+        if self.view.get().is_some() || self.direct.get() >= DIRECT_MAX {
+            return Ok(None);
+        }
+        self.direct.set(self.direct.get() + 1);
+        let value = self.db.get(family, key)?;
+        // After it was read: a change that it may be of had begun before it could be seen.
+        Ok(self.rows.none_begun_since(self.version).then_some(value))
     }
 
     fn tear(&self) -> KvError {
@@ -156,7 +184,10 @@ impl KvRead for QuickView<'_> {
         if let Some(value) = self.kept(family, key) {
             return Ok(value);
         }
-        let value = self.view()?.get(family, key)?;
+        let value = match self.directly(family, key)? {
+            Some(value) => value,
+            None => self.view()?.get(family, key)?,
+        };
         // Keys of the queue live for seconds, and are read in order.
         if family == Family::State {
             self.keep(family, key, value.as_deref());
@@ -165,6 +196,16 @@ impl KvRead for QuickView<'_> {
     }
 
     fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+        if from >= to || limit == 0 {
+            return Ok(Vec::new());
+        }
+        if self.view.get().is_none() {
+            let cursor = self.db.cursor(family, from, to)?;
+            // After it was made: it shows RocksDB as it was then.
+            if self.rows.none_begun_since(self.version) {
+                return cursor.take(limit);
+            }
+        }
         self.view()?.scan(family, from, to, limit)
     }
 }

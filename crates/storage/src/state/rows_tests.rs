@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use atoll_metadata::{Family, Kv, KvRead};
 use proptest::prelude::*;
 
+use super::rows::DIRECT_MAX;
 use super::*;
 use crate::testing::{folder, log_id, put, state};
 
@@ -23,27 +24,55 @@ fn a_view_during_which_the_state_moves_on_is_read_again_as_a_whole() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = state(&folder(dir.path()));
     put(&store, 1, &[("a", "1"), ("b", "1")]);
-    for kept in [false, true] {
-        if kept {
-            // Now both rows are in memory.
-            assert_eq!(quickly(&store, |kv| (value(kv, "a"), value(kv, "b"))).1, 1);
-        }
-        let (first, second) = if kept { ("2", "3") } else { ("1", "2") };
+    // In the first turn no row is kept, in the second both are.
+    for (first, second) in [("1", "2"), ("2", "3")] {
         let mut moved = false;
         let ((a, b), runs) = quickly(&store, |kv| {
             let a = value(kv, "a");
-            if kept && !moved {
-                assert_eq!(a, Ok(Some(first.to_owned())));
-            }
             if !std::mem::replace(&mut moved, true) {
+                assert_eq!(a, Ok(Some(first.to_owned())));
                 put(&store, second.parse().expect("a revision"), &[("a", second), ("b", second)]);
             }
             (a, value(kv, "b"))
         });
-        // What is not kept comes from a view of RocksDB, which stays as it was.
-        let (seen, times) = if kept { (second, 2) } else { (first, 1) };
-        assert_eq!((a, b, runs), (Ok(Some(seen.to_owned())), Ok(Some(seen.to_owned())), times));
+        assert_eq!((a, b, runs), (Ok(Some(second.to_owned())), Ok(Some(second.to_owned())), 2));
+        assert_eq!(quickly(&store, |kv| (value(kv, "a"), value(kv, "b"))).1, 1);
     }
+}
+
+#[test]
+fn a_view_of_many_rows_that_are_not_kept_stays_as_it_was() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    put(&store, 1, &[("b", "1")]);
+    let (b, runs) = quickly(&store, |kv| {
+        for none in 0..=DIRECT_MAX {
+            assert_eq!(value(kv, &none.to_string()), Ok(None));
+        }
+        put(&store, 2, &[("b", "2")]);
+        value(kv, "b")
+    });
+    assert_eq!((b, runs), (Ok(Some("1".into())), 1));
+}
+
+#[test]
+fn what_is_written_and_does_not_count_yet_is_not_seen() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    put(&store, 1, &[("a", "1")]);
+    let mut first_run = true;
+    let (seen, runs) = quickly(&store, |kv| {
+        if std::mem::replace(&mut first_run, false) {
+            let change = store.rows.change();
+            let db = store.current.load_full();
+            db.db.put_cf(db.family(Family::State).expect("a family"), b"a", b"2").expect("written");
+            assert!(value(kv, "a").is_err(), "a row of a change that is on its way");
+            assert!(kv.scan(Family::State, b"a", b"b", 1).is_err(), "rows of a change that is on its way");
+            drop(change);
+        }
+        value(kv, "a")
+    });
+    assert_eq!((seen, runs), (Ok(Some("2".into())), 2));
 }
 
 #[test]

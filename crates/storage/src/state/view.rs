@@ -1,10 +1,13 @@
 //! Reading from one consistent view.
 
 use atoll_metadata::{Family, KvError, KvRead, hash_of_pair};
-use rocksdb::{ReadOptions, Snapshot};
+use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 
 use super::db::Db;
 use crate::error::{Result, StorageError};
+
+/// Keys and values, in order of the keys.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// One consistent view of the state.
 pub struct StateView<'a> {
@@ -48,31 +51,56 @@ impl KvRead for StateView<'_> {
         self.snapshot.get_cf(handle, key).map_err(|e| kv_error(StorageError::database("read", self.db.path())(e)))
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> std::result::Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> std::result::Result<Pairs, KvError> {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(from);
-        options.set_iterate_upper_bound(to);
         let handle = self.db.family(family).map_err(kv_error)?;
-        let mut cursor = self.snapshot.raw_iterator_cf_opt(handle, options);
+        Cursor { db: self.db, raw: self.snapshot.raw_iterator_cf_opt(handle, between(from, to)) }.take(limit)
+    }
+}
+
+/// RocksDB as it is, without a view.
+impl Db {
+    /// A row.
+    pub(super) fn get(&self, family: Family, key: &[u8]) -> std::result::Result<Option<Vec<u8>>, KvError> {
+        let handle = self.family(family).map_err(kv_error)?;
+        self.db.get_cf(handle, key).map_err(|e| kv_error(StorageError::database("read", self.path())(e)))
+    }
+
+    /// Rows from a key, and before another one that is behind it, as they are when this returns.
+    pub(super) fn cursor(&self, family: Family, from: &[u8], to: &[u8]) -> std::result::Result<Cursor<'_>, KvError> {
+        let handle = self.family(family).map_err(kv_error)?;
+        Ok(Cursor { db: self, raw: self.db.raw_iterator_cf_opt(handle, between(from, to)) })
+    }
+}
+
+fn between(from: &[u8], to: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(from);
+    options.set_iterate_upper_bound(to);
+    options
+}
+
+/// Rows in order, all of one moment.
+pub(super) struct Cursor<'a> {
+    db: &'a Db,
+    raw: DBRawIterator<'a>,
+}
+
+impl Cursor<'_> {
+    /// The first ones.
+    pub(super) fn take(mut self, limit: usize) -> std::result::Result<Pairs, KvError> {
         let mut pairs = Vec::new();
-        cursor.seek_to_first();
-        while let Some((key, value)) = cursor.item() {
+        self.raw.seek_to_first();
+        while let Some((key, value)) = self.raw.item() {
             pairs.push((key.to_vec(), value.to_vec()));
             if pairs.len() >= limit {
                 break;
             }
-            cursor.next();
+            self.raw.next();
         }
-        cursor.status().map_err(|e| kv_error(StorageError::database("read", self.db.path())(e)))?;
+        self.raw.status().map_err(|e| kv_error(StorageError::database("read", self.db.path())(e)))?;
         Ok(pairs)
     }
 }
