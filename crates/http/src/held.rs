@@ -32,6 +32,18 @@ impl Held {
     pub(crate) fn part(&self) -> Part {
         Part { held: self.clone(), bytes: 0, permit: None }
     }
+
+    /// Bytes that have their part for as long as anybody holds them, be it a connection's queue. They are here already:
+    /// it is there at once, or they are refused.
+    pub(crate) fn keep(&self, bytes: Bytes) -> Result<Bytes, RegistryError> {
+        let permit = self.units.clone().try_acquire_many_owned(units_of(bytes.len()));
+        let permit = permit.map_err(|_| self.is_taken())?;
+        Ok(Bytes::from_owner(Taken { bytes, _permit: permit }))
+    }
+
+    fn is_taken(&self) -> RegistryError {
+        RegistryError::Busy(format!("{} take all memory for them; try again", self.by))
+    }
 }
 
 /// What one body takes of it, until it is dropped.
@@ -45,23 +57,12 @@ pub(crate) struct Part {
 impl Part {
     /// Takes as much as a body of so many bytes needs; waits a while for others to give theirs back.
     pub(crate) async fn grow_to(&mut self, bytes: usize) -> Result<(), RegistryError> {
-        let units = self.lacks(bytes);
-        if units > 0 {
-            let more = timeout(HELD_WAIT, self.held.units.clone().acquire_many_owned(units)).await;
-            self.take(more.ok().and_then(Result::ok))?;
+        let units = units_of(bytes.saturating_sub(self.bytes));
+        if units == 0 {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Units that it lacks for so many bytes.
-    fn lacks(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.saturating_sub(self.bytes).div_ceil(HELD_UNIT_BYTES)).unwrap_or(u32::MAX)
-    }
-
-    fn take(&mut self, more: Option<OwnedSemaphorePermit>) -> Result<(), RegistryError> {
-        let by = self.held.by;
-        let busy = || RegistryError::Busy(format!("{by} take all memory for them; try again"));
-        let more = more.ok_or_else(busy)?;
+        let more = timeout(HELD_WAIT, self.held.units.clone().acquire_many_owned(units)).await;
+        let more = more.ok().and_then(Result::ok).ok_or_else(|| self.held.is_taken())?;
         self.bytes += more.num_permits() * HELD_UNIT_BYTES;
         match &mut self.permit {
             Some(permit) => permit.merge(more),
@@ -69,33 +70,16 @@ impl Part {
         }
         Ok(())
     }
+}
 
-    /// Gives back what a body of so many bytes does not need.
-    fn shrink_to(&mut self, bytes: usize) {
-        let spare = self.bytes.saturating_sub(bytes) / HELD_UNIT_BYTES;
-        if let Some(permit) = &mut self.permit
-            && let Some(spare) = permit.split(spare)
-        {
-            self.bytes -= spare.num_permits() * HELD_UNIT_BYTES;
-        }
-    }
-
-    /// Bytes that have this part for as long as anybody holds them, be it a connection's queue. More than was taken for
-    /// them is taken at once or refused: what is here already must not wait for memory.
-    pub(crate) fn of(mut self, bytes: Bytes) -> Result<Bytes, RegistryError> {
-        let units = self.lacks(bytes.len());
-        if units > 0 {
-            self.take(self.held.units.clone().try_acquire_many_owned(units).ok())?;
-        }
-        self.shrink_to(bytes.len());
-        Ok(Bytes::from_owner(Taken { bytes, _part: self }))
-    }
+fn units_of(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(HELD_UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 /// Bytes and their part.
 struct Taken {
     bytes: Bytes,
-    _part: Part,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Taken {
@@ -125,20 +109,17 @@ mod tests {
         held.part().grow_to(HELD_BYTES_MAX).await.unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn bytes_that_are_held_anywhere_keep_their_part_and_no_more() {
+    #[tokio::test]
+    async fn bytes_keep_their_part_for_as_long_as_a_piece_of_them_is_queued() {
         let held = Held::new("others");
-        let mut part = held.part();
-        part.grow_to(HELD_BYTES_MAX).await.unwrap();
-        let bytes = part.of(Bytes::from(vec![7; HELD_UNIT_BYTES + 1])).unwrap();
+        let bytes = held.keep(Bytes::from(vec![7; HELD_UNIT_BYTES + 1])).unwrap();
         let queued = bytes.slice(1..2);
         drop(bytes);
-        let mut rest = held.part();
-        rest.grow_to(HELD_BYTES_MAX - 2 * HELD_UNIT_BYTES).await.unwrap();
-        assert!(matches!(rest.grow_to(HELD_BYTES_MAX).await, Err(RegistryError::Busy(_))), "a piece of it is queued");
-        let more = held.part().of(Bytes::from_static(b"x"));
-        assert!(matches!(more, Err(RegistryError::Busy(_))), "what was not taken beforehand does not wait");
+        let rest = held.keep(Bytes::from(vec![7; HELD_BYTES_MAX - 2 * HELD_UNIT_BYTES])).unwrap();
+        assert!(matches!(held.keep(Bytes::from_static(b"x")), Err(RegistryError::Busy(_))), "all of it is taken");
         drop(queued);
-        rest.grow_to(HELD_BYTES_MAX).await.unwrap();
+        assert_eq!(held.keep(Bytes::from_static(b"x")).unwrap(), "x");
+        drop(rest);
+        held.part().grow_to(HELD_BYTES_MAX).await.unwrap();
     }
 }

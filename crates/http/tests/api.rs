@@ -37,6 +37,34 @@ async fn what_was_pushed_is_pulled_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_large_manifest_is_pulled_and_listed_as_it_was_pushed() {
+    let node = node().await;
+    let subject = node.push_image("r", "subject", b"layer").await;
+    let mut manifest: serde_json::Value = serde_json::from_str(&subject.manifest).unwrap();
+    let pad = "\"x\"".repeat(100_000);
+    manifest["annotations"] = serde_json::json!({ "pad": pad });
+    manifest["subject"] = serde_json::json!({ "mediaType": MANIFEST, "digest": subject.digest.to_string(), "size": subject.manifest.len() });
+    let manifest = manifest.to_string();
+    let path = "/v2/r/manifests/large";
+    let put = node.call("PUT", path, &[("content-type", MANIFEST)], manifest.clone()).await;
+    assert_eq!(put.status, 201, "{:?}", put.body);
+    let answer = node.get(path).await;
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, manifest.len()));
+    assert!(answer.body == manifest.as_bytes());
+    assert_eq!(answer.header("content-length"), manifest.len().to_string());
+    let head = node.call("HEAD", path, &[], Body::empty()).await;
+    assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+    for name in ["content-type", "content-length", "docker-content-digest", "etag", "cache-control"] {
+        assert_eq!(head.header(name), answer.header(name), "{name}");
+    }
+    let again = node.call("GET", path, &[("if-none-match", answer.header("etag"))], Body::empty()).await;
+    assert_eq!((again.status, again.body.len()), (StatusCode::NOT_MODIFIED, 0));
+    let list = node.get(&format!("/v2/r/referrers/{}", subject.digest)).await;
+    assert_eq!(list.json()["manifests"][0]["annotations"]["pad"], pad);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn ranges_of_a_blob() {
     let node = node().await;
     let digest = node.push_blob("r", b"0123456789").await;

@@ -10,8 +10,7 @@ use atoll_metadata::{DropItem, Rejection, read};
 use atoll_types::{Digest, Hasher, ObjectName, RegionId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::planted;
 use crate::suspects::Suspects;
@@ -20,10 +19,6 @@ use crate::{ReadThrough, ReadThroughError, RegistryError};
 
 /// How long a reader that finds a copy missing waits for a barrier before it looks for others.
 const BARRIER_WAIT: Duration = Duration::from_secs(5);
-/// Most blobs that are read as a whole at once.
-const WHOLES_MAX: usize = 16;
-/// Longest wait for others to end.
-const WHOLE_WAIT: Duration = Duration::from_secs(5);
 /// How often one read changes its source before it gives up.
 const SOURCES_MAX: usize = 8;
 
@@ -33,7 +28,6 @@ pub(crate) struct BlobReader {
     checked: CheckedReader,
     read_through: Arc<dyn ReadThrough>,
     suspects: Suspects,
-    wholes: Semaphore,
 }
 
 /// What the client of a read has got so far.
@@ -97,7 +91,7 @@ impl BlobReader {
         read_through: Arc<dyn ReadThrough>,
         suspects: Suspects,
     ) -> Self {
-        Self { view, checked, read_through, suspects, wholes: Semaphore::new(WHOLES_MAX) }
+        Self { view, checked, read_through, suspects }
     }
 
     /// The bytes of a range of a blob. It returns once the first bytes are at hand, so that an error can still be a
@@ -121,7 +115,7 @@ impl BlobReader {
         Ok(stream::try_unfold(read, Read::next).boxed())
     }
 
-    /// All bytes of a blob that is at most `limit` bytes long, proved by its digest. Few at once: they are in memory.
+    /// All bytes of a blob that is at most `limit` bytes long, proved by its digest.
     pub(crate) async fn whole(
         self: &Arc<Self>,
         digest: &Digest,
@@ -131,8 +125,6 @@ impl BlobReader {
         if size > limit {
             return Err(RegistryError::ManifestTooLarge { actual: size, limit });
         }
-        let busy = || RegistryError::Busy("too many large manifests are being read; try again".to_owned());
-        let _permit = timeout(WHOLE_WAIT, self.wholes.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
         let mut stream = self.read(digest, size, 0..size).await?;
         let mut all = BytesMut::with_capacity(size as usize);
         while let Some(piece) = stream.next().await {

@@ -22,7 +22,6 @@ pub use answers::{
     BlobHandle, Linked, ManifestAnswer, ManifestBytes, ManifestHead, Page, PutAnswer, Referrer, ReferrersPage,
 };
 pub use error::RegistryError;
-pub use lists::REFERRERS_BYTES_MAX;
 pub use manifests::PutTarget;
 pub use options::{Consistency, ReadOptions, RegistryConfig, WriteOptions};
 pub use ports::{

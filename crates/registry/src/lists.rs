@@ -1,9 +1,12 @@
 //! Lists: tags, repositories, referrers. Every page is bounded in entries, and that of referrers in bytes too.
 
+use std::time::Duration;
+
 use atoll_auth::{Access, Pull};
 use atoll_fault::planted;
 use atoll_metadata::{Rejection, read};
 use atoll_types::{Digest, RepositoryName, Tag};
+use tokio::time::{Instant, timeout};
 
 use crate::{Page, ReadOptions, Referrer, ReferrersPage, Registry, RegistryError};
 
@@ -13,9 +16,12 @@ const PAGE_MAX: usize = 10_000;
 const REFERRERS_MAX: usize = 1_000;
 /// How many are read at a time.
 const REFERRERS_STEP: usize = 64;
-/// A page of referrers ends where it has become larger than this many bytes: clients bound what they read of an index,
-/// and whoever answers many at once wants to know what they take.
-pub const REFERRERS_BYTES_MAX: usize = 512 << 10;
+/// A page of referrers ends where it has become larger than this, so that clients that bound an index at 4 MiB read it.
+const REFERRERS_BYTES_MAX: usize = 2 << 20;
+/// Most pages at once for which bodies of manifests are read: each of them, and what of it is there, is in memory.
+pub(crate) const BODIES_PAGES_MAX: usize = 16;
+/// Longest wait for other pages to end; for bodies, after which a page ends; and for one body.
+const BODIES_WAIT: Duration = Duration::from_secs(5);
 
 fn page<T>(mut items: Vec<T>, n: usize) -> Page<T> {
     let more = items.len() > n;
@@ -82,8 +88,27 @@ impl Registry {
         access: &Access<Pull>,
         subject: &Digest,
         artifact_type: Option<&str>,
-        mut after: Option<Digest>,
+        after: Option<Digest>,
     ) -> Result<ReferrersPage, RegistryError> {
+        if let Some(page) = self.gather(access, subject, artifact_type, after, None).await? {
+            return Ok(page);
+        }
+        let busy = || RegistryError::Busy("too many lists that take large manifests are being made; try again".into());
+        let permit = timeout(BODIES_WAIT, self.bodies_pages.acquire()).await;
+        let _permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let until = Instant::now() + BODIES_WAIT;
+        self.gather(access, subject, artifact_type, after, Some(until)).await?.ok_or_else(busy)
+    }
+
+    /// A page; `None` if it takes the bodies of manifests, which are read only where `bodies` says until when.
+    async fn gather(
+        &self,
+        access: &Access<Pull>,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        mut after: Option<Digest>,
+        bodies: Option<Instant>,
+    ) -> Result<Option<ReferrersPage>, RegistryError> {
         let (mut items, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
         while looked_at < REFERRERS_MAX && bytes < REFERRERS_BYTES_MAX {
             let step = self
@@ -92,21 +117,25 @@ impl Registry {
             let is_last = step.len() < REFERRERS_STEP;
             looked_at += step.len();
             for referrer in step {
-                if bytes >= REFERRERS_BYTES_MAX {
-                    return Ok(ReferrersPage { items, next: after });
+                if bytes >= REFERRERS_BYTES_MAX || bodies.is_some_and(|until| Instant::now() >= until) {
+                    return Ok(Some(ReferrersPage { items, next: after }));
                 }
                 after = Some(referrer.digest);
-                if artifact_type.is_none_or(|asked| asked == referrer.artifact_type) {
-                    let referrer = self.with_annotations(access, referrer).await?;
-                    bytes += weight(&referrer);
-                    items.push(referrer);
+                if artifact_type.is_some_and(|asked| asked != referrer.artifact_type) {
+                    continue;
                 }
+                if referrer.annotations.is_none() && bodies.is_none() {
+                    return Ok(None);
+                }
+                let referrer = self.with_annotations(access, referrer).await?;
+                bytes += weight(&referrer);
+                items.push(referrer);
             }
             if is_last {
-                return Ok(ReferrersPage { items, next: None });
+                return Ok(Some(ReferrersPage { items, next: None }));
             }
         }
-        Ok(ReferrersPage { items, next: after })
+        Ok(Some(ReferrersPage { items, next: after }))
     }
 
     /// Annotations of a large manifest are in its body alone.
@@ -114,15 +143,13 @@ impl Registry {
         let read::Referrer { digest, media_type, size, artifact_type, annotations } = from;
         let annotations = match annotations {
             Some(annotations) => annotations,
-            None => match self.annotations_of(access, &digest).await {
-                Ok(annotations) => annotations,
-                // Without the view there is no list; and who tries again soon gets a better one.
-                Err(error @ (RegistryError::View(_) | RegistryError::Busy(_))) => return Err(error),
-                // The list is worth more than what one body is out of reach of, or has lost.
-                Err(error) => {
-                    tracing::warn!(%digest, %error, "a referrer is listed without its annotations");
-                    Vec::new()
-                }
+            // The list is worth more than what one body is out of reach of, or has lost.
+            None => match timeout(BODIES_WAIT, self.annotations_of(access, &digest)).await {
+                Ok(Ok(annotations)) => annotations,
+                // Without the view there is no list.
+                Ok(Err(error @ RegistryError::View(_))) => return Err(error),
+                Ok(Err(error)) => without_annotations(&digest, &error),
+                Err(late) => without_annotations(&digest, &late),
             },
         };
         Ok(Referrer { digest, media_type, size, artifact_type, annotations })
@@ -143,8 +170,23 @@ impl Registry {
     }
 }
 
+fn without_annotations(digest: &Digest, error: &dyn std::fmt::Display) -> Vec<(String, String)> {
+    tracing::warn!(%digest, %error, "a referrer is listed without its annotations");
+    Vec::new()
+}
+
 /// About how many bytes of JSON it takes.
 fn weight(referrer: &Referrer) -> usize {
-    let annotations: usize = referrer.annotations.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
+    let annotations: usize = referrer.annotations.iter().map(|(k, v)| escaped(k) + escaped(v) + 8).sum();
     256 + referrer.media_type.len() + referrer.artifact_type.len() + annotations
+}
+
+/// Bytes of a text in JSON, where annotations that hold JSON themselves grow.
+fn escaped(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use atoll_blobstore::{BlobStore, CheckedReader};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blob_reader::BlobReader;
+use crate::lists::BODIES_PAGES_MAX;
 use crate::suspects::Suspects;
 use crate::upload::Sessions;
 use crate::view::View;
@@ -18,6 +20,8 @@ pub struct Registry {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) reader: Arc<BlobReader>,
     pub(crate) sessions: Arc<Sessions>,
+    /// For lists that take bodies of manifests.
+    pub(crate) bodies_pages: Semaphore,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -40,7 +44,8 @@ impl Registry {
         tasks.spawn(stop.clone().run_until_cancelled_owned(sessions.clone().sweep()));
         tasks.close();
         let reader = Arc::new(BlobReader::new(view.clone(), checked, read_through, suspects));
-        Self { view, blobs, reader, sessions, stop, tasks }
+        let bodies_pages = Semaphore::new(BODIES_PAGES_MAX);
+        Self { view, blobs, reader, sessions, bodies_pages, stop, tasks }
     }
 
     /// How current this node's view is.

@@ -1,7 +1,6 @@
 //! Tags, repositories, referrers.
 
 use atoll_auth::Pull;
-use atoll_registry::REFERRERS_BYTES_MAX;
 use atoll_types::{Digest, RepositoryName};
 use axum::response::Response;
 use http::header;
@@ -10,21 +9,15 @@ use serde_json::json;
 use super::{Answer, Ask, json_bytes, set};
 use crate::ApiError;
 use crate::headers::OCI_FILTERS_APPLIED;
-use crate::held::Part;
 use crate::query::{PageRequest, encode};
-
-/// Most bytes that one entry of a list takes, with what stands around it.
-const TAG_BYTES_MAX: usize = 132;
-const NAME_BYTES_MAX: usize = 260;
 
 /// A page of a repository's tags.
 pub(super) async fn tags(ask: &Ask, name: &RepositoryName) -> Answer {
     let page = PageRequest::parse(&ask.query)?;
     let access = ask.access::<Pull>(name)?;
-    let part = taken(ask, page.entries * TAG_BYTES_MAX).await?;
     let tags = ask.app.registry.list_tags(&access, page.last.as_deref(), page.entries, &ask.read()).await?;
     let items: Vec<&str> = tags.items.iter().map(|tag| tag.as_str()).collect();
-    let mut response = listed(part, &json!({ "name": name.as_str(), "tags": items }))?;
+    let mut response = listed(ask, &json!({ "name": name.as_str(), "tags": items }))?;
     if let Some(last) = items.last().filter(|_| tags.more) {
         set(&mut response, header::LINK, &page.next(ask.path(), last));
     }
@@ -34,10 +27,9 @@ pub(super) async fn tags(ask: &Ask, name: &RepositoryName) -> Answer {
 /// A page of the repositories.
 pub(super) async fn catalog(ask: &Ask) -> Answer {
     let page = PageRequest::parse(&ask.query)?;
-    let part = taken(ask, page.entries * NAME_BYTES_MAX).await?;
     let names = ask.app.registry.catalog(page.last.as_deref(), page.entries, &ask.read()).await?;
     let items: Vec<&str> = names.items.iter().map(RepositoryName::as_str).collect();
-    let mut response = listed(part, &json!({ "repositories": items }))?;
+    let mut response = listed(ask, &json!({ "repositories": items }))?;
     if let Some(last) = items.last().filter(|_| names.more) {
         set(&mut response, header::LINK, &page.next(ask.path(), last));
     }
@@ -50,10 +42,9 @@ pub(super) async fn referrers(ask: &Ask, name: &RepositoryName, subject: &Digest
     let artifact_type = ask.query.get("artifactType");
     let after = ask.query.get("last").filter(|last| !last.is_empty()).map(str::parse).transpose();
     let after: Option<Digest> = after.map_err(|e: atoll_types::InvalidDigest| ApiError::Digest(e.to_string()))?;
-    let part = taken(ask, REFERRERS_BYTES_MAX).await?;
     let page = ask.app.registry.referrers(&access, subject, artifact_type, after, &ask.read()).await?;
     let manifests: Vec<_> = page.items.iter().map(descriptor).collect();
-    let mut response = listed(part, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))?;
+    let mut response = listed(ask, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))?;
     set(&mut response, header::CONTENT_TYPE, INDEX);
     if artifact_type.is_some() {
         set(&mut response, OCI_FILTERS_APPLIED, "artifactType");
@@ -69,16 +60,10 @@ pub(super) async fn referrers(ask: &Ask, name: &RepositoryName, subject: &Digest
     Ok(response)
 }
 
-/// Memory for a list of at most so many bytes: many at once, and clients that are slow, would take all that there is.
-async fn taken(ask: &Ask, bytes_max: usize) -> Result<Part, ApiError> {
-    let mut part = ask.app.lists.part();
-    part.grow_to(bytes_max).await?;
-    Ok(part)
-}
-
-/// An answer of JSON that keeps its memory's part until it was sent.
-fn listed(part: Part, value: &serde_json::Value) -> Result<Response, ApiError> {
-    Ok(json_bytes(part.of(value.to_string().into())?))
+/// An answer of JSON that takes its part of the memory for lists until it was sent: many clients that are slow would take
+/// all that there is.
+fn listed(ask: &Ask, value: &serde_json::Value) -> Result<Response, ApiError> {
+    Ok(json_bytes(ask.app.lists.keep(value.to_string().into())?))
 }
 
 /// What a referrers list is.
