@@ -29,5 +29,5 @@ pub use ports::{
     ReadThroughError,
 };
 pub use registry::Registry;
-pub use room::{NoRoom, Room, Spare};
+pub use room::{NoRoom, Room, Spare, Spares};
 pub use upload::{Body, InvalidSessionId, Owner, SessionId, UploadStatus};

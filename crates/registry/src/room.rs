@@ -20,7 +20,7 @@ pub struct NoRoom {
     pub needed_bytes: u64,
 }
 
-/// What the disk with the least room to spare has.
+/// What a disk has to spare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spare {
     /// A folder on that disk.
@@ -36,6 +36,26 @@ impl Spare {
     pub const fn bytes(&self) -> u64 {
         self.free_bytes.saturating_sub(self.refuse_below_bytes)
     }
+
+    /// Refuses what would leave less than it must have.
+    fn check(&self, bytes: u64) -> Result<(), NoRoom> {
+        if bytes <= self.bytes() {
+            return Ok(());
+        }
+        let needed_bytes = self.refuse_below_bytes.saturating_add(bytes);
+        Err(NoRoom { folder: self.folder.clone(), free_bytes: self.free_bytes, needed_bytes })
+    }
+}
+
+/// What the node's disks have to spare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spares {
+    /// The disk of the data folder, which has the spool.
+    pub data: Spare,
+    /// The disk of the region's store.
+    pub store: Spare,
+    /// Whether they are one disk.
+    pub one_disk: bool,
 }
 
 /// Whether the node's disks have room: set by whoever watches them, asked before anything is taken in. Clones share it;
@@ -46,7 +66,7 @@ pub struct Room(Arc<Watched>);
 #[derive(Debug, Default)]
 struct Watched {
     lack: ArcSwapOption<NoRoom>,
-    spare: ArcSwapOption<Spare>,
+    spares: ArcSwapOption<Spares>,
 }
 
 impl Room {
@@ -56,8 +76,8 @@ impl Room {
     }
 
     /// What there is to spare from now on.
-    pub fn set_spare(&self, spare: Spare) {
-        self.0.spare.store(Some(Arc::new(spare)));
+    pub fn set_spares(&self, spares: Spares) {
+        self.0.spares.store(Some(Arc::new(spares)));
     }
 
     /// Refuses when there is no room.
@@ -65,13 +85,24 @@ impl Room {
         self.0.lack.load().as_ref().map_or(Ok(()), |lack| Err(NoRoom::clone(lack)))
     }
 
-    /// Refuses also what would take so many bytes that nothing more could be taken in.
-    pub fn check_for(&self, bytes: u64) -> Result<(), NoRoom> {
+    /// Refuses also a copy of so many bytes that nothing more could be taken in beside it.
+    pub fn check_copy(&self, bytes: u64) -> Result<(), NoRoom> {
         self.check()?;
-        let spare = self.0.spare.load();
-        let Some(spare) = spare.as_ref().filter(|spare| spare.bytes() < bytes) else { return Ok(()) };
-        let (folder, free_bytes) = (spare.folder.clone(), spare.free_bytes);
-        Err(NoRoom { folder, free_bytes, needed_bytes: spare.refuse_below_bytes.saturating_add(bytes) })
+        self.0.spares.load().as_ref().map_or(Ok(()), |spares| spares.store.check(bytes))
+    }
+
+    /// Refuses a spool of so many bytes likewise; one of which a copy is made takes a disk that both are on twice.
+    pub fn check_spool(&self, bytes: u64, copied: bool) -> Result<(), NoRoom> {
+        self.check()?;
+        let spares = self.0.spares.load();
+        let Some(spares) = spares.as_ref() else { return Ok(()) };
+        spares.data.check(if copied && spares.one_disk { bytes.saturating_mul(2) } else { bytes })
+    }
+
+    /// What can be fetched before there is no room, in bytes, wherever it goes.
+    pub fn spare_bytes(&self) -> u64 {
+        let least = |spares: &Arc<Spares>| spares.data.bytes().min(spares.store.bytes());
+        self.0.spares.load().as_ref().map_or(u64::MAX, least)
     }
 }
 
@@ -79,17 +110,33 @@ impl Room {
 mod tests {
     use super::*;
 
+    fn spares(data: u64, store: u64, one_disk: bool) -> Spares {
+        let spare =
+            |folder: &str, bytes| Spare { folder: folder.into(), free_bytes: 10 + bytes, refuse_below_bytes: 10 };
+        Spares { data: spare("/data", data), store: spare("/store", store), one_disk }
+    }
+
     #[test]
     fn what_would_use_up_the_room_is_refused_beforehand() {
         let room = Room::default();
-        assert_eq!(room.check_for(u64::MAX), Ok(()), "nobody watches the disks");
-        room.set_spare(Spare { folder: "/data".into(), free_bytes: 30, refuse_below_bytes: 10 });
-        assert_eq!(room.check_for(20), Ok(()));
-        let refused = room.check_for(21).unwrap_err();
-        assert_eq!((refused.free_bytes, refused.needed_bytes), (30, 31));
-        assert!(room.check_for(u64::MAX).is_err() && room.check().is_ok());
+        assert_eq!((room.check_copy(u64::MAX), room.spare_bytes()), (Ok(()), u64::MAX), "nobody watches the disks");
+        room.set_spares(spares(30, 20, false));
+        assert_eq!((room.check_copy(20), room.spare_bytes()), (Ok(()), 20));
+        let refused = room.check_copy(21).unwrap_err();
+        assert_eq!((refused.folder, refused.free_bytes, refused.needed_bytes), ("/store".into(), 30, 31));
+        assert!(room.check_copy(u64::MAX).is_err() && room.check().is_ok());
         let lack = NoRoom { folder: "/data".into(), free_bytes: 1, needed_bytes: 2 };
         room.set(Some(lack.clone()));
-        assert_eq!(room.check_for(0), Err(lack));
+        assert_eq!((room.check_copy(0), room.check_spool(0, false)), (Err(lack.clone()), Err(lack)));
+    }
+
+    #[test]
+    fn a_spool_and_its_copy_take_a_disk_twice_that_both_are_on() {
+        let room = Room::default();
+        room.set_spares(spares(30, 30, true));
+        assert!(room.check_spool(30, false).is_ok() && room.check_spool(31, false).is_err());
+        assert!(room.check_spool(15, true).is_ok() && room.check_spool(16, true).is_err());
+        room.set_spares(spares(30, 10, false));
+        assert!(room.check_spool(30, true).is_ok() && room.check_copy(11).is_err());
     }
 }

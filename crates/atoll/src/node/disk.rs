@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use atoll_registry::{NoRoom, Room, Spare};
-use rustix::fs::statvfs;
+use atoll_registry::{NoRoom, Room, Spare, Spares};
+use rustix::fs::{stat, statvfs};
 use tokio::sync::mpsc;
 
 use crate::config::{DiskSection, NodeConfig};
@@ -23,6 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct Disks {
     /// The data folder's comes first.
     disks: [Disk; 2],
+    one_disk: bool,
     marks: DiskSection,
     room: Room,
 }
@@ -45,11 +46,20 @@ struct Space {
     size: u64,
 }
 
+/// A folder, or the first one above it that is there.
+fn there(folder: &Path) -> &Path {
+    folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."))
+}
+
+fn is_one_disk(disks: &[Disk; 2]) -> io::Result<bool> {
+    let [data, store] = disks.each_ref().map(|disk| stat(there(&disk.folder)));
+    Ok(data?.st_dev == store?.st_dev)
+}
+
 impl Space {
     /// Of the disk of a folder, or of the first one above it that is there.
     fn of(folder: &Path) -> io::Result<Self> {
-        let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-        let disk = statvfs(there)?;
+        let disk = statvfs(there(folder))?;
         // What is kept for root, or beyond a quota, is no room: shares are those that `df` shows.
         let used = disk.f_blocks.saturating_sub(disk.f_bfree);
         Ok(Self {
@@ -131,7 +141,8 @@ impl Disks {
             Disk::new(label, folder).with_context(|| format!("looking at the disk of {shown}"))
         };
         let disks = [disk("data", config.node.data.clone())?, disk("store", config.blobs_folder())?];
-        let disks = Self { disks, marks: config.disk.clone(), room: Room::default() };
+        let one_disk = is_one_disk(&disks).context("looking at the node's disks")?;
+        let disks = Self { disks, one_disk, marks: config.disk.clone(), room: Room::default() };
         // More than a node may run down to: opening the databases takes room, and it must not end at once again.
         if let Some(why) = disks.lacks_room_to_run(START_STOPS) {
             bail!("{why}");
@@ -179,10 +190,8 @@ impl Disks {
             _ => {}
         }
         self.room.set(lack);
-        let spares = self.disks.iter().map(|disk| disk.spare(&self.marks));
-        if let Some(least) = spares.min_by_key(Spare::bytes) {
-            self.room.set_spare(least);
-        }
+        let [data, store] = self.disks.each_ref().map(|disk| disk.spare(&self.marks));
+        self.room.set_spares(Spares { data, store, one_disk: self.one_disk });
     }
 
     fn look(&self) {
@@ -244,7 +253,7 @@ mod tests {
             is_short: AtomicBool::new(false),
         };
         let disks = [disk("data", "/data"), disk("store", "/store")];
-        let disks = Disks { disks, marks: DiskSection::default(), room: Room::default() };
+        let disks = Disks { disks, one_disk: false, marks: DiskSection::default(), room: Room::default() };
         let judged = |free: [u64; 2]| {
             for (disk, percent) in disks.disks.iter().zip(free) {
                 disk.free_bytes.store(percent * 10 * MIB, Ordering::Relaxed);
@@ -258,7 +267,8 @@ mod tests {
         assert_eq!(judged([5, 9]).as_deref(), Some("/data"));
         assert_eq!(judged([50, 11]).as_deref(), Some("/store"), "it was short while the other one was, too");
         assert_eq!(judged([11, 13]), None, "the data folder's disk has had room since");
-        assert!(disks.room.check_for(10 * MIB).is_ok() && disks.room.check_for(11 * MIB).is_err(), "11 % of 1,000 MiB");
+        assert!(disks.room.check_spool(10 * MIB, true).is_ok() && disks.room.check_spool(11 * MIB, true).is_err());
+        assert!(disks.room.check_copy(30 * MIB).is_ok() && disks.room.check_copy(31 * MIB).is_err());
     }
 
     #[test]

@@ -12,12 +12,28 @@ use crate::FetcherOptions;
 /// Fills free slots from the queue, oldest first.
 pub(crate) struct Plan<'a> {
     options: &'a FetcherOptions,
-    failures: &'a Failures,
-    is_out_of_reach: &'a dyn Fn(&Digest) -> bool,
+    prospects: Prospects<'a>,
+    /// What the disks have to spare, without what the blobs that are fetched already have written.
+    spare_bytes: u64,
     now: Instant,
     /// What is fetched already, with what is chosen.
     taken: HashMap<Digest, Taken>,
     chosen: Vec<Wanted>,
+}
+
+/// What speaks against blobs.
+#[derive(Clone, Copy)]
+pub(crate) struct Prospects<'a> {
+    pub(crate) failures: &'a Failures,
+    /// Whether nobody who answers has a blob.
+    pub(crate) is_out_of_reach: &'a dyn Fn(&Digest) -> bool,
+}
+
+impl Prospects<'_> {
+    /// Whether a blob will probably fail.
+    fn are_bad(&self, digest: &Digest) -> bool {
+        self.failures.has(digest) || (self.is_out_of_reach)(digest)
+    }
 }
 
 /// What takes a slot.
@@ -28,19 +44,19 @@ struct Taken {
 }
 
 impl<'a> Plan<'a> {
-    /// A plan beside what is being fetched. All who have a blob that `is_out_of_reach` did not answer lately.
+    /// A plan beside what is being fetched.
     pub(crate) fn new(
         options: &'a FetcherOptions,
-        failures: &'a Failures,
-        is_out_of_reach: &'a dyn Fn(&Digest) -> bool,
+        prospects: Prospects<'a>,
+        spare_bytes: u64,
         fetching: &HashMap<Digest, u64>,
         now: Instant,
     ) -> Self {
-        let mut plan = Self { options, failures, is_out_of_reach, now, taken: HashMap::new(), chosen: Vec::new() };
-        for (digest, size) in fetching {
-            plan.taken.insert(*digest, Taken { size: *size, is_unlikely: plan.is_unlikely(digest) });
-        }
-        plan
+        let taken = fetching.iter().map(|(digest, size)| {
+            let is_unlikely = prospects.are_bad(digest);
+            (*digest, Taken { size: *size, is_unlikely })
+        });
+        Self { options, prospects, spare_bytes, now, taken: taken.collect(), chosen: Vec::new() }
     }
 
     /// Whether all slots are taken.
@@ -57,7 +73,7 @@ impl<'a> Plan<'a> {
             if !self.fits(wanted) {
                 continue;
             }
-            let is_unlikely = self.is_unlikely(&wanted.digest);
+            let is_unlikely = self.prospects.are_bad(&wanted.digest);
             if !is_unlikely || self.has_slot_for_unlikely() {
                 self.taken.insert(wanted.digest, Taken { size: wanted.size, is_unlikely });
                 self.chosen.push(*wanted);
@@ -70,11 +86,6 @@ impl<'a> Plan<'a> {
         self.chosen
     }
 
-    /// Whether it will probably fail: it has before, or nobody who has it answered lately.
-    fn is_unlikely(&self, digest: &Digest) -> bool {
-        self.failures.has(digest) || (self.is_out_of_reach)(digest)
-    }
-
     /// Whether a blob that will probably fail may have a slot. Half of them are for others: what nobody can send, all that
     /// a lost region alone had, must not keep waiting what somebody can.
     fn has_slot_for_unlikely(&self) -> bool {
@@ -83,11 +94,21 @@ impl<'a> Plan<'a> {
     }
 
     fn fits(&self, wanted: &Wanted) -> bool {
-        let is_large = |size: u64| size >= self.options.large_bytes;
-        let large = self.taken.values().filter(|taken| is_large(taken.size)).count();
         !self.taken.contains_key(&wanted.digest)
-            && self.failures.is_due(&wanted.digest, self.now)
-            && (!is_large(wanted.size) || large < self.options.large_max)
+            && self.prospects.failures.is_due(&wanted.digest, self.now)
+            && (!self.is_large(wanted.size) || self.has_slot_for_large(wanted.size))
+    }
+
+    fn is_large(&self, size: u64) -> bool {
+        size >= self.options.large_bytes
+    }
+
+    /// Whether a large blob may have a slot. Where there is little room they come one by one, or each would take from the
+    /// others what it needs, as a spool and as a copy, and none would ever be there.
+    fn has_slot_for_large(&self, size: u64) -> bool {
+        let large: Vec<u64> = self.taken.values().map(|taken| taken.size).filter(|size| self.is_large(*size)).collect();
+        let all = large.iter().fold(size, |sum, size| sum.saturating_add(*size));
+        large.is_empty() || (large.len() < self.options.large_max && all.saturating_mul(2) <= self.spare_bytes)
     }
 }
 
@@ -109,7 +130,8 @@ mod tests {
         for wanted in &queue[..400] {
             failures.failed(wanted.digest, "no".into(), now);
         }
-        let mut plan = Plan::new(&options, &failures, &|_| false, &HashMap::new(), now + options.backoff_max);
+        let prospects = Prospects { failures: &failures, is_out_of_reach: &|_| false };
+        let mut plan = Plan::new(&options, prospects, u64::MAX, &HashMap::new(), now + options.backoff_max);
         queue.chunks(64).for_each(|page| plan.offer(page));
         let chosen = plan.chosen();
         let again = chosen.iter().filter(|w| failures.has(&w.digest)).count();
@@ -124,11 +146,25 @@ mod tests {
         let failures = Failures::new(options.backoff_min, options.backoff_max);
         let is_lost = |digest: &Digest| lost.contains(digest);
         let busy: HashMap<_, _> = queue[..1].iter().map(|w| (w.digest, w.size)).collect();
-        let mut plan = Plan::new(&options, &failures, &is_lost, &busy, now);
+        let prospects = Prospects { failures: &failures, is_out_of_reach: &is_lost };
+        let mut plan = Plan::new(&options, prospects, u64::MAX, &busy, now);
         queue.chunks(64).for_each(|page| plan.offer(page));
         let chosen = plan.chosen();
         let unlikely = chosen.iter().filter(|w| is_lost(&w.digest)).count();
         assert_eq!((unlikely + 1, chosen.len() + 1), (options.concurrency / 2, options.concurrency));
+    }
+
+    #[test]
+    fn where_there_is_little_room_large_blobs_come_one_by_one_and_small_ones_beside_them() {
+        let (options, now, mib) = (FetcherOptions::default(), Instant::now(), 1 << 20);
+        let failures = Failures::new(options.backoff_min, options.backoff_max);
+        let prospects = Prospects { failures: &failures, is_out_of_reach: &|_| false };
+        let queue = [wanted(1, 100 * mib), wanted(2, 100 * mib), wanted(3, mib), wanted(4, 100 * mib)];
+        for (spare, want) in [(0, vec![1, 3]), (399, vec![1, 3]), (400, vec![1, 2, 3]), (600, vec![1, 2, 3, 4])] {
+            let mut plan = Plan::new(&options, prospects, spare * mib, &HashMap::new(), now);
+            plan.offer(&queue);
+            assert_eq!(plan.chosen().iter().map(|w| w.revision.0).collect::<Vec<_>>(), want, "{spare} MiB to spare");
+        }
     }
 
     proptest! {
@@ -145,7 +181,8 @@ mod tests {
                 failures.failed(wanted.digest, "no".into(), now);
             }
             let busy: HashMap<_, _> = queue.iter().take(fetching.min(8)).map(|w| (w.digest, w.size)).collect();
-            let mut plan = Plan::new(&options, &failures, &|_| false, &busy, now);
+            let prospects = Prospects { failures: &failures, is_out_of_reach: &|_| false };
+            let mut plan = Plan::new(&options, prospects, u64::MAX, &busy, now);
             for page in queue.chunks(7) {
                 plan.offer(page);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atoll_metadata::read::{self, Wanted};
 use atoll_metadata::{KvError, KvRead};
@@ -14,20 +15,30 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Failures;
 use super::lease::Lease;
-use super::plan::Plan;
+use super::plan::{Plan, Prospects};
 use crate::shared::{FetchPool, PoolError};
 use crate::{FetcherOptions, LocalNode};
 
 /// Entries of the queue that are read at once.
 const PAGE: usize = 64;
-/// Most pages that one look at the queue reads; the next look goes on behind them.
+/// Most pages that one look at the queue reads behind its head; the next look goes on behind them.
 const PAGES_MAX: usize = 16;
+/// What is waited before a look goes on behind the head.
+const GO_ON_PAUSE: Duration = Duration::from_millis(5);
+/// What is waited after a look behind the head that found nothing to do.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What fails, for whoever asks.
 pub(crate) type FailureList = Arc<Mutex<Failures>>;
 
-/// Where the next look at the queue begins; `None` is its head.
-type Cursor = Option<(Revision, Digest)>;
+/// Where looks at the queue have come to: each begins at the head, and goes on there.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    /// The last entry that was passed by.
+    after: Option<(Revision, Digest)>,
+    /// Whether that was the end: what comes after it is new, and the rest is passed by again later.
+    at_the_end: bool,
+}
 
 /// Works off what the region wants.
 pub(crate) struct Fetcher {
@@ -42,6 +53,8 @@ pub(crate) struct Fetcher {
     /// Which task fetches what, also for those that are aborted.
     tasks: HashMap<Id, Digest>,
     cursor: Cursor,
+    /// When looks may go on behind the head, or begin there once more.
+    go_on_at: Instant,
 }
 
 impl Fetcher {
@@ -63,7 +76,8 @@ impl Fetcher {
             fetching: HashMap::new(),
             running: JoinSet::new(),
             tasks: HashMap::new(),
-            cursor: None,
+            cursor: Cursor::default(),
+            go_on_at: Instant::now(),
         };
         (fetcher, failures)
     }
@@ -91,12 +105,27 @@ impl Fetcher {
             self.running.abort_all();
             return Ok(());
         }
-        let (chosen, cursor) = metadata.read(|kv| self.choose(kv))?;
+        let now = Instant::now();
+        let is_due = now >= self.go_on_at;
+        if is_due && self.cursor.at_the_end {
+            self.cursor = Cursor::default();
+        }
+        let (chosen, cursor) = metadata.read(|kv| self.choose(kv, is_due || self.cursor.at_the_end))?;
         self.cursor = cursor;
+        match cursor.at_the_end {
+            true if is_due => self.go_on_at = now + self.options.tick,
+            false if !chosen.is_empty() => self.go_on_at = now,
+            false if is_due && self.has_slots() => self.go_on_at = now + IDLE_PAUSE,
+            _ => {}
+        }
         for wanted in chosen {
             self.start(wanted);
         }
         Ok(())
+    }
+
+    fn has_slots(&self) -> bool {
+        self.fetching.len() < self.options.concurrency
     }
 
     fn may_fetch(&self, kv: &dyn KvRead) -> Result<bool, KvError> {
@@ -104,33 +133,44 @@ impl Fetcher {
         Ok(!paused && self.pool.has_room() && self.lease.held() && self.metadata.freshness().mode == Mode::ReadWrite)
     }
 
-    /// What to start, from the head of the queue, or from where the last look ended if all there fails; and where this
-    /// look ended, if all that it saw fails.
-    fn choose(&self, kv: &dyn KvRead) -> Result<(Vec<Wanted>, Cursor), KvError> {
+    /// What to start: from the head of the queue and, if so asked, from where the last look ended; and where this one
+    /// ended. What fails, or has no slot, is passed by.
+    fn choose(&self, kv: &dyn KvRead, goes_on: bool) -> Result<(Vec<Wanted>, Cursor), KvError> {
         let failures = self.failures.lock();
         let reach = self.pool.sources.reach(kv)?;
-        let is_out_of_reach = |digest: &Digest| !reach.is_whole() && reach.lacks(kv, digest).unwrap_or(false);
-        let mut plan = Plan::new(&self.options, &failures, &is_out_of_reach, &self.fetching, Instant::now());
-        let mut after = self.cursor;
-        for _ in 0..PAGES_MAX {
+        let is_out_of_reach = |digest: &Digest| reach.lacks(kv, digest).unwrap_or(false);
+        let prospects = Prospects { failures: &failures, is_out_of_reach: &is_out_of_reach };
+        let spare_bytes = self.pool.room().spare_bytes();
+        let mut plan = Plan::new(&self.options, prospects, spare_bytes, &self.fetching, Instant::now());
+        let head = read::wanted(kv, &self.local.region, None, PAGE)?;
+        plan.offer(&head);
+        if head.len() < PAGE {
+            return Ok((plan.chosen(), Cursor { after: last_of(&head), at_the_end: true }));
+        }
+        let mut cursor = Cursor { after: self.cursor.after.max(last_of(&head)), ..self.cursor };
+        for _ in 0..if goes_on { PAGES_MAX } else { 0 } {
             if plan.is_full() {
-                return Ok((plan.chosen(), None));
+                break;
             }
-            let page = read::wanted(kv, &self.local.region, after, PAGE)?;
+            let page = read::wanted(kv, &self.local.region, cursor.after, PAGE)?;
             plan.offer(&page);
-            match page.last().filter(|_| page.len() == PAGE) {
-                Some(last) => after = Some((last.revision, last.digest)),
-                None => return Ok((plan.chosen(), None)),
+            // What is left of a page that filled the plan is looked at again.
+            if plan.is_full() {
+                cursor.at_the_end = false;
+                break;
+            }
+            cursor = Cursor { after: last_of(&page).or(cursor.after), at_the_end: page.len() < PAGE };
+            if cursor.at_the_end {
+                break;
             }
         }
-        Ok((plan.chosen(), after))
+        Ok((plan.chosen(), cursor))
     }
 
     fn start(&mut self, wanted: Wanted) {
         let (pool, digest) = (self.pool.clone(), wanted.digest);
-        let beside = self.fetching.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
         self.fetching.insert(digest, wanted.size);
-        let task = self.running.spawn(async move { pool.fetch(digest, wanted.size, beside).await });
+        let task = self.running.spawn(async move { pool.fetch(digest, wanted.size).await });
         self.tasks.insert(task.id(), digest);
     }
 
@@ -162,7 +202,8 @@ impl Fetcher {
     async fn wait(&mut self, seen: Revision) {
         let now = Instant::now();
         let tick = now + self.options.tick;
-        let until = [self.failures.lock().next_due(now), self.lease.until().filter(|at| *at > now)];
+        let goes_on = (!self.cursor.at_the_end && self.has_slots()).then(|| self.go_on_at.max(now + GO_ON_PAUSE));
+        let until = [self.failures.lock().next_due(now), self.lease.until().filter(|at| *at > now), goes_on];
         let until = until.into_iter().flatten().min().unwrap_or(tick).min(tick);
         let next = self.metadata.wait_applied(Revision(seen.0 + 1), until);
         tokio::select! {
@@ -175,4 +216,8 @@ impl Fetcher {
             () = sleep_until(until) => {}
         }
     }
+}
+
+fn last_of(page: &[Wanted]) -> Option<(Revision, Digest)> {
+    page.last().map(|last| (last.revision, last.digest))
 }

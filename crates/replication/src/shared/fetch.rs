@@ -63,6 +63,8 @@ struct State {
     keep: bool,
     /// Whether the whole is to be fetched, whoever leaves.
     complete: bool,
+    /// Somebody has a part of the blob from elsewhere.
+    patient: bool,
     /// How many fetchers want the whole.
     interests: usize,
     verified: bool,
@@ -92,6 +94,7 @@ impl SharedFetch {
             map: BlockMap::new(size, read_ahead),
             keep: false,
             complete: false,
+            patient: false,
             interests: 0,
             verified: false,
             kept: None,
@@ -216,8 +219,15 @@ impl SharedFetch {
     }
 
     /// Whether any block has arrived: then clients may be in the middle of a body.
-    pub(crate) fn has_any(&self) -> bool {
-        self.state.lock().map.has_any()
+    /// Whether somebody would lose what has come so far: then sources are tried for longer.
+    pub(crate) fn is_in_the_midst(&self) -> bool {
+        let state = self.state.lock();
+        state.patient || state.map.has_any()
+    }
+
+    /// Somebody joins who has a part of the blob from elsewhere.
+    pub(crate) fn be_patient(&self) {
+        self.state.lock().patient = true;
     }
 
     /// Keeps a block that has arrived.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use atoll_proto::replication::BLOCK_BYTES;
+use atoll_registry::Room;
 use atoll_types::Digest;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -75,7 +76,11 @@ impl FetchPool {
 
     /// Whether the node's disks have room for more.
     pub(crate) fn has_room(&self) -> bool {
-        self.options.room.check().is_ok()
+        self.room().check().is_ok()
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.options.room
     }
 
     /// Waits until all fetches have ended; they are told by the token given at the start.
@@ -89,11 +94,11 @@ impl FetchPool {
         self.fetches.lock().len()
     }
 
-    /// Brings a blob into the region's store, for the fetcher, beside others of so many bytes: shared with readers where
-    /// the spool has room. What would leave no room for pushes is not even begun.
-    pub(crate) async fn fetch(self: &Arc<Self>, digest: Digest, size: u64, beside: u64) -> Result<(), PoolError> {
-        self.options.room.check_for(size.saturating_add(beside)).map_err(KeepError::from)?;
-        let interest = match self.shared(digest, size, |fetch| fetch.interest()).await {
+    /// Brings a blob into the region's store, for the fetcher: shared with readers where the spool has room. What would
+    /// leave no room for pushes is not even begun.
+    pub(crate) async fn fetch(self: &Arc<Self>, digest: Digest, size: u64) -> Result<(), PoolError> {
+        self.room().check_copy(size).map_err(KeepError::from)?;
+        let interest = match self.shared(digest, size, true, |fetch| fetch.interest()).await {
             Shared::Joined(interest) => interest,
             Shared::NoRoom | Shared::Stopping => return self.fetch_direct(digest, size).await,
         };
@@ -120,11 +125,13 @@ impl FetchPool {
         Ok(kept.map(|_| ())?)
     }
 
-    /// Joins the one fetch of a blob, or starts it. `join` runs while the fetch cannot end.
+    /// Joins the one fetch of a blob, or starts it; `copied` says that a copy is made of what comes. `join` runs while the
+    /// fetch cannot end.
     pub(super) async fn shared<T>(
         self: &Arc<Self>,
         digest: Digest,
         size: u64,
+        copied: bool,
         join: impl Fn(&Arc<SharedFetch>) -> T,
     ) -> Shared<T> {
         {
@@ -135,7 +142,7 @@ impl FetchPool {
             if self.stop.is_cancelled() {
                 return Shared::Stopping;
             }
-            if !self.has_place(&mut fetches) || !self.may_begin(size) {
+            if !self.has_place(&mut fetches) || !self.may_begin(size, copied) {
                 return Shared::NoRoom;
             }
         }
@@ -162,9 +169,9 @@ impl FetchPool {
         Shared::Joined(joined)
     }
 
-    /// Others than small ones take the disk twice: for the spool, and for the copy. One that only just fits is streamed.
-    fn may_begin(&self, size: u64) -> bool {
-        size <= BLOCK_BYTES || self.options.room.check_for(size.saturating_mul(2)).is_ok()
+    /// Small blobs are held in memory. Another one that the disk has no room for as a whole is not spooled.
+    fn may_begin(&self, size: u64, copied: bool) -> bool {
+        size <= BLOCK_BYTES || self.room().check_spool(size, copied).is_ok()
     }
 
     /// Small blobs are held in memory; others need the disk.
@@ -241,7 +248,7 @@ impl FetchPool {
         let (fetch, blocks) = (&claim.fetch, &claim.segment.blocks);
         let (_permit, purpose) = self.permit(&claim).await?;
         let start = Instant::now();
-        let patience = if fetch.has_any() { Patience::MIDDLE } else { Patience::START };
+        let patience = if fetch.is_in_the_midst() { Patience::MIDDLE } else { Patience::START };
         let (sources, bytes) = (self.sources.clone(), fetch.bytes_of(blocks));
         let mut transfer = Transfer::new(sources, fetch.digest, fetch.size, bytes, patience, purpose);
         while let Some((block, from)) = transfer.next().await? {

@@ -49,6 +49,8 @@ impl ReadThroughPool {
                 Err(StartError::Fetch { error: FetchError::Digest(_), .. }) if starts < STARTS_MAX => {}
                 // What has arrived cannot be written down here: the client gets it straight from the source.
                 Err(StartError::Fetch { error: FetchError::Spool(_), .. }) if !alone => alone = true,
+                // It may have joined what was begun for somebody who can go elsewhere.
+                Err(StartError::Fetch { error: FetchError::Transfer(_), .. }) if begun && starts < STARTS_MAX => {}
                 Err(StartError::Fetch { error: FetchError::Transfer(_), regions })
                     if starts < STARTS_MAX && self.has_moved(digest, &regions).await => {}
                 Err(StartError::Fetch { error: FetchError::NoStream(_) | FetchError::Stopped, .. }) => {
@@ -95,8 +97,13 @@ impl ReadThroughPool {
         let (regions, here) = (located.regions, located.here);
         let keep = !here && self.0.sources.metadata.freshness().mode == Mode::ReadWrite && self.0.has_room();
         let complete = keep && !self.is_paused()?;
-        let join = |fetch: &Arc<SharedFetch>| SharedReader::new(fetch.clone(), range.clone(), keep, complete);
-        let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, join).await };
+        let join = |fetch: &Arc<SharedFetch>| {
+            if begun {
+                fetch.be_patient();
+            }
+            SharedReader::new(fetch.clone(), range.clone(), keep, complete)
+        };
+        let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, complete, join).await };
         let reader = match shared {
             Shared::Joined(reader) => Reader::Shared(reader),
             Shared::NoRoom => Reader::Direct(Box::new(DirectReader::new(self.0.clone(), *digest, size, range, begun))),

@@ -129,6 +129,8 @@ impl BlockStream {
         let received = received.unwrap_or_else(|| Err(SourceError::Silent { peer: peer.to_string(), after: limit }));
         match received {
             Ok(block) => {
+                // Its pings may stand behind its blocks.
+                self.peer.answered();
                 self.peer.pace(block.data.len()).await;
                 Ok(Some(block))
             }

@@ -28,19 +28,14 @@ pub(crate) struct Located {
 /// The other regions that answer.
 pub(crate) struct Reach {
     answering: HashSet<RegionId>,
-    is_whole: bool,
 }
 
 impl Reach {
-    /// Whether all do.
-    pub(crate) const fn is_whole(&self) -> bool {
-        self.is_whole
-    }
-
-    /// Whether no region that has a blob answers.
+    /// Whether nobody will probably send a blob: no region that has it answers, or its last copy is suspect.
     pub(crate) fn lacks(&self, kv: &dyn KvRead, digest: &Digest) -> Result<bool, KvError> {
-        let blob = read::blob(kv, digest)?;
-        Ok(blob.is_some_and(|blob| !blob.copies.iter().any(|(region, _)| self.answering.contains(region))))
+        let Some(blob) = read::blob(kv, digest)? else { return Ok(true) };
+        let is_within = blob.copies.iter().any(|(region, _)| self.answering.contains(region));
+        Ok(!is_within || blob.suspect)
     }
 }
 
@@ -87,14 +82,10 @@ impl PeerSources {
 
     /// Which regions answer at the moment, as far as is known.
     pub(crate) fn reach(&self, kv: &dyn KvRead) -> Result<Reach, KvError> {
-        let (mut answering, mut all) = (HashSet::new(), HashSet::new());
-        for peer in self.all(kv)? {
-            if !peer.rank(self.options.unhealthy_for).0 {
-                answering.insert(peer.region.clone());
-            }
-            all.insert(peer.region.clone());
-        }
-        Ok(Reach { is_whole: answering.len() == all.len(), answering })
+        let peers = self.all(kv)?;
+        let answer = peers.iter().filter(|peer| !peer.rank(self.options.unhealthy_for).0);
+        let answering = answer.map(|peer| peer.region.clone()).collect();
+        Ok(Reach { answering })
     }
 
     fn peer(&self, node: &RegisterNode) -> Option<Arc<Peer>> {

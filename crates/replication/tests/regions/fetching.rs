@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use atoll_metadata::Command;
-use atoll_registry::Spare;
-use atoll_replication::{LeaderClock, lag_report};
+use atoll_registry::{Spare, Spares};
+use atoll_replication::{FetcherOptions, LeaderClock, lag_report};
 use atoll_types::StoreId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -57,8 +57,11 @@ async fn a_blob_that_would_leave_no_room_is_not_even_begun() {
     const MIB: u64 = 1 << 20;
     let mut setup = Setup::default();
     setup.fetcher.backoff_max = Duration::from_millis(400);
-    let spare = |bytes| Spare { folder: "/data".into(), free_bytes: 10 * MIB + bytes, refuse_below_bytes: 10 * MIB };
-    setup.room.set_spare(spare(20 * MIB));
+    let spares = |bytes| {
+        let spare = Spare { folder: "/data".into(), free_bytes: 10 * MIB + bytes, refuse_below_bytes: 10 * MIB };
+        Spares { data: spare.clone(), store: spare, one_disk: true }
+    };
+    setup.room.set_spares(spares(20 * MIB));
     let (group, nodes) = three(&setup, &["ap-south"]).await;
     let digest = nodes[0].push(&group, &random_bytes(9, 21 * MIB as usize)).await;
     let tried = || nodes[1].replication.failures().into_iter().find(|f| f.digest == digest && f.attempts > 2);
@@ -68,8 +71,30 @@ async fn a_blob_that_would_leave_no_room_is_not_even_begun() {
     assert!(nodes[0].link.crossed() < MIB, "{} bytes crossed for nothing", nodes[0].link.crossed());
     let small = nodes[0].push(&group, &random_bytes(10, MIB as usize)).await;
     eventually("what fits comes meanwhile", || nodes[1].copy(&small).is_some()).await;
-    setup.room.set_spare(spare(22 * MIB));
+    setup.room.set_spares(spares(22 * MIB));
     eventually("it comes, though not both as a spool and as a copy", || nodes[1].copy(&digest).is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_a_silent_region_has_does_not_keep_the_rest_waiting() {
+    let fetcher = FetcherOptions { concurrency: 2, ..Setup::default().fetcher };
+    let mut setup = Setup { fetcher, ..Setup::default() };
+    setup.peers.answer_timeout = Duration::from_secs(3);
+    let (group, nodes) = three(&setup, &["eu-west", "ap-south"]).await;
+    // One after the other, they would take minutes to fail once.
+    for i in 0..200 {
+        nodes[0].push(&group, &random_bytes(2_000 + i, 1_000)).await;
+    }
+    nodes[0].link.set(Weather::Silent);
+    let start = Instant::now();
+    pause(&nodes[1], "ap-south", false).await;
+    let mut last = None;
+    for i in 0..100 {
+        last = Some(nodes[1].push(&group, &random_bytes(3_000 + i, 1_000)).await);
+    }
+    eventually("what another region has is here", || nodes[2].copy(&last.unwrap()).is_some()).await;
+    assert!(nodes[2].lag().blobs >= 200, "nothing came from the silent region");
+    assert!(start.elapsed() < Duration::from_secs(40), "it took {:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
