@@ -16,8 +16,10 @@ const PAGE_MAX: usize = 10_000;
 const REFERRERS_MAX: usize = 1_000;
 /// How many are read at a time.
 const REFERRERS_STEP: usize = 64;
-/// A page of referrers ends where it has become larger than this, so that clients that bound an index at 4 MiB read it.
+/// A page of referrers ends where it has become larger than this.
 const REFERRERS_BYTES_MAX: usize = 2 << 20;
+/// What clients read of an index, but for what stands around its entries: one entry alone may be larger.
+const INDEX_BYTES_MAX: usize = (4 << 20) - 1024;
 /// Most pages at once for which bodies of manifests are read: each of them, and what of it is there, is in memory.
 pub(crate) const BODIES_PAGES_MAX: usize = 16;
 /// Longest wait for other pages to end; for bodies, after which a page ends; and for one body.
@@ -117,10 +119,12 @@ impl Registry {
             let is_last = step.len() < REFERRERS_STEP;
             looked_at += step.len();
             for referrer in step {
-                if bytes >= REFERRERS_BYTES_MAX || bodies.is_some_and(|until| Instant::now() >= until) {
+                let is_late = bodies.is_some_and(|until| Instant::now() >= until);
+                // An empty page that is not the last one would look like an end.
+                if bytes >= REFERRERS_BYTES_MAX || (is_late && !items.is_empty()) {
                     return Ok(Some(ReferrersPage { items, next: after }));
                 }
-                after = Some(referrer.digest);
+                let before = after.replace(referrer.digest);
                 if artifact_type.is_some_and(|asked| asked != referrer.artifact_type) {
                     continue;
                 }
@@ -129,6 +133,9 @@ impl Registry {
                 }
                 let referrer = self.with_annotations(access, referrer).await?;
                 bytes += weight(&referrer);
+                if bytes > INDEX_BYTES_MAX && !items.is_empty() {
+                    return Ok(Some(ReferrersPage { items, next: before }));
+                }
                 items.push(referrer);
             }
             if is_last {

@@ -19,6 +19,17 @@ pub(crate) struct Plan<'a> {
     /// What is fetched already, with what is chosen.
     taken: HashMap<Digest, Taken>,
     chosen: Vec<Wanted>,
+    has_hope: bool,
+}
+
+/// What is to be expected of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outlook {
+    Good,
+    /// It has failed before.
+    Failing,
+    /// Nobody who answers has the blob.
+    OutOfReach,
 }
 
 /// What speaks against blobs.
@@ -30,9 +41,14 @@ pub(crate) struct Prospects<'a> {
 }
 
 impl Prospects<'_> {
-    /// Whether a blob will probably fail.
-    fn are_bad(&self, digest: &Digest) -> bool {
-        self.failures.has(digest) || (self.is_out_of_reach)(digest)
+    fn of(&self, digest: &Digest) -> Outlook {
+        if (self.is_out_of_reach)(digest) {
+            Outlook::OutOfReach
+        } else if self.failures.has(digest) {
+            Outlook::Failing
+        } else {
+            Outlook::Good
+        }
     }
 }
 
@@ -40,7 +56,7 @@ impl Prospects<'_> {
 #[derive(Clone, Copy)]
 struct Taken {
     size: u64,
-    is_unlikely: bool,
+    outlook: Outlook,
 }
 
 impl<'a> Plan<'a> {
@@ -53,10 +69,10 @@ impl<'a> Plan<'a> {
         now: Instant,
     ) -> Self {
         let taken = fetching.iter().map(|(digest, size)| {
-            let is_unlikely = prospects.are_bad(digest);
-            (*digest, Taken { size: *size, is_unlikely })
+            let outlook = prospects.of(digest);
+            (*digest, Taken { size: *size, outlook })
         });
-        Self { options, prospects, spare_bytes, now, taken: taken.collect(), chosen: Vec::new() }
+        Self { options, prospects, spare_bytes, now, taken: taken.collect(), chosen: Vec::new(), has_hope: false }
     }
 
     /// Whether all slots are taken.
@@ -70,15 +86,21 @@ impl<'a> Plan<'a> {
             if self.is_full() {
                 return;
             }
-            if !self.fits(wanted) {
+            if !self.may_start(wanted) {
                 continue;
             }
-            let is_unlikely = self.prospects.are_bad(&wanted.digest);
-            if !is_unlikely || self.has_slot_for_unlikely() {
-                self.taken.insert(wanted.digest, Taken { size: wanted.size, is_unlikely });
+            let taken = Taken { size: wanted.size, outlook: self.prospects.of(&wanted.digest) };
+            if self.has_slot_for(taken.outlook) && self.has_room_for(taken) {
+                self.has_hope |= taken.outlook == Outlook::Good;
+                self.taken.insert(wanted.digest, taken);
                 self.chosen.push(*wanted);
             }
         }
+    }
+
+    /// Whether anything that was chosen will probably come.
+    pub(crate) const fn has_hope(&self) -> bool {
+        self.has_hope
     }
 
     /// What to start.
@@ -86,29 +108,45 @@ impl<'a> Plan<'a> {
         self.chosen
     }
 
-    /// Whether a blob that will probably fail may have a slot. Half of them are for others: what nobody can send, all that
-    /// a lost region alone had, must not keep waiting what somebody can.
-    fn has_slot_for_unlikely(&self) -> bool {
-        let unlikely = self.taken.values().filter(|taken| taken.is_unlikely).count();
-        unlikely < (self.options.concurrency / 2).max(1)
+    fn may_start(&self, wanted: &Wanted) -> bool {
+        !self.taken.contains_key(&wanted.digest) && self.prospects.failures.is_due(&wanted.digest, self.now)
     }
 
-    fn fits(&self, wanted: &Wanted) -> bool {
-        !self.taken.contains_key(&wanted.digest)
-            && self.prospects.failures.is_due(&wanted.digest, self.now)
-            && (!self.is_large(wanted.size) || self.has_slot_for_large(wanted.size))
+    /// Whether a slot is left for what has such an outlook. Half of them are for what will probably come: what nobody can
+    /// send, all that a lost region alone had, must not keep waiting what somebody can. Nor may it keep waiting what has
+    /// failed once: it has a quarter.
+    fn has_slot_for(&self, outlook: Outlook) -> bool {
+        let bad = self.taken.values().filter(|taken| taken.outlook != Outlook::Good).count();
+        let out_of_reach = self.taken.values().filter(|taken| taken.outlook == Outlook::OutOfReach).count();
+        let is_within = |count: usize, share: usize| count < (self.options.concurrency / share).max(1);
+        match outlook {
+            Outlook::Good => true,
+            Outlook::Failing => is_within(bad, 2),
+            Outlook::OutOfReach => is_within(bad, 2) && is_within(out_of_reach, 4),
+        }
     }
 
     fn is_large(&self, size: u64) -> bool {
         size >= self.options.large_bytes
     }
 
-    /// Whether a large blob may have a slot. Where there is little room they come one by one, or each would take from the
-    /// others what it needs, as a spool and as a copy, and none would ever be there.
-    fn has_slot_for_large(&self, size: u64) -> bool {
-        let large: Vec<u64> = self.taken.values().map(|taken| taken.size).filter(|size| self.is_large(*size)).collect();
-        let all = large.iter().fold(size, |sum, size| sum.saturating_add(*size));
-        large.is_empty() || (large.len() < self.options.large_max && all.saturating_mul(2) <= self.spare_bytes)
+    /// Whether there is room for a blob beside the others that will probably come: large ones beside large ones, so that
+    /// no small one has to wait for them. Where there is little room they come one by one, or each would take from the
+    /// others what it needs, as a spool and as a copy, and none would ever be there. Half of the slots of large ones, too,
+    /// are for what will probably come.
+    fn has_room_for(&self, one: Taken) -> bool {
+        let is_large = self.is_large(one.size);
+        let alike = || self.taken.values().filter(|taken| self.is_large(taken.size) == is_large);
+        let good = || alike().filter(|taken| taken.outlook == Outlook::Good);
+        if is_large {
+            let (all, bad) = (alike().count(), alike().count() - good().count());
+            let is_bad = one.outlook != Outlook::Good;
+            if all >= self.options.large_max || (is_bad && bad >= (self.options.large_max / 2).max(1)) {
+                return false;
+            }
+        }
+        let sum = good().fold(one.size, |sum, taken| sum.saturating_add(taken.size));
+        good().next().is_none() || sum.saturating_mul(2) <= self.spare_bytes
     }
 }
 
@@ -139,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_region_alone_has_leaves_half_of_the_slots_to_the_rest_before_it_has_failed() {
+    fn what_a_lost_region_alone_has_leaves_three_quarters_of_the_slots_to_the_rest() {
         let (options, now) = (FetcherOptions::default(), Instant::now());
         let queue: Vec<_> = (0..500).map(|i| wanted(i, 1)).collect();
         let lost: std::collections::HashSet<_> = queue[..400].iter().map(|w| w.digest).collect();
@@ -151,7 +189,31 @@ mod tests {
         queue.chunks(64).for_each(|page| plan.offer(page));
         let chosen = plan.chosen();
         let unlikely = chosen.iter().filter(|w| is_lost(&w.digest)).count();
-        assert_eq!((unlikely + 1, chosen.len() + 1), (options.concurrency / 2, options.concurrency));
+        assert_eq!((unlikely + 1, chosen.len() + 1), (options.concurrency / 4, options.concurrency));
+    }
+
+    #[test]
+    fn what_a_lost_region_alone_has_keeps_neither_large_blobs_nor_failed_ones_waiting() {
+        let (options, now) = (FetcherOptions::default(), Instant::now());
+        let queue: Vec<_> = (0..500).map(|i| wanted(i, options.large_bytes)).collect();
+        let (lost, rest) = queue.split_at(400);
+        let mut failures = Failures::new(options.backoff_min, options.backoff_max);
+        queue.iter().for_each(|w| failures.failed(w.digest, "no".into(), now));
+        failures.succeeded(&rest[0].digest);
+        let is_lost = |digest: &Digest| lost.iter().any(|w| w.digest == *digest);
+        let prospects = Prospects { failures: &failures, is_out_of_reach: &is_lost };
+        let later = now + options.backoff_max * 2;
+        let mut plan = Plan::new(&options, prospects, u64::MAX, &HashMap::new(), later);
+        queue.chunks(64).for_each(|page| plan.offer(page));
+        let chosen = plan.chosen();
+        assert_eq!(chosen.iter().filter(|w| is_lost(&w.digest)).count(), 2, "half of those for large ones");
+        assert!(chosen.contains(&rest[0]), "what will probably come does");
+        let small: Vec<_> = queue.iter().map(|w| Wanted { size: 1, ..*w }).collect();
+        let mut plan = Plan::new(&options, prospects, u64::MAX, &HashMap::new(), later);
+        small.chunks(64).for_each(|page| plan.offer(page));
+        let chosen = plan.chosen();
+        let failing = chosen.iter().filter(|w| !is_lost(&w.digest) && failures.has(&w.digest)).count();
+        assert_eq!((failing, chosen.len()), (2, 5), "a quarter for each, and the one that will come: {chosen:?}");
     }
 
     #[test]

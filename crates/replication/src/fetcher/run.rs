@@ -40,6 +40,25 @@ struct Cursor {
     at_the_end: bool,
 }
 
+impl Cursor {
+    /// No look is due before something happens.
+    const NOTHING_TO_PASS: Self = Self { after: None, at_the_end: true };
+}
+
+/// What came of a look.
+struct Look {
+    chosen: Vec<Wanted>,
+    /// Whether any of it will probably come.
+    has_hope: bool,
+    cursor: Cursor,
+}
+
+impl Look {
+    fn of(plan: Plan<'_>, cursor: Cursor) -> Self {
+        Self { has_hope: plan.has_hope(), chosen: plan.chosen(), cursor }
+    }
+}
+
 /// Works off what the region wants.
 pub(crate) struct Fetcher {
     local: LocalNode,
@@ -88,6 +107,7 @@ impl Fetcher {
             // Taken before the look: what is applied during it must wake the wait after it.
             let seen = self.metadata.freshness().applied;
             if let Err(error) = self.look() {
+                self.cursor = Cursor::NOTHING_TO_PASS;
                 tracing::error!(%error, "the replication queue cannot be read");
             }
             stop.run_until_cancelled(self.wait(seen)).await;
@@ -103,6 +123,7 @@ impl Fetcher {
         let metadata = self.metadata.clone();
         if !metadata.read(|kv| self.may_fetch(kv))? {
             self.running.abort_all();
+            self.cursor = Cursor::NOTHING_TO_PASS;
             return Ok(());
         }
         let now = Instant::now();
@@ -110,15 +131,15 @@ impl Fetcher {
         if is_due && self.cursor.at_the_end {
             self.cursor = Cursor::default();
         }
-        let (chosen, cursor) = metadata.read(|kv| self.choose(kv, is_due || self.cursor.at_the_end))?;
-        self.cursor = cursor;
-        match cursor.at_the_end {
+        let look = metadata.read(|kv| self.choose(kv, is_due || self.cursor.at_the_end))?;
+        self.cursor = look.cursor;
+        match look.cursor.at_the_end {
             true if is_due => self.go_on_at = now + self.options.tick,
-            false if !chosen.is_empty() => self.go_on_at = now,
+            false if look.has_hope => self.go_on_at = now,
             false if is_due && self.has_slots() => self.go_on_at = now + IDLE_PAUSE,
             _ => {}
         }
-        for wanted in chosen {
+        for wanted in look.chosen {
             self.start(wanted);
         }
         Ok(())
@@ -135,7 +156,7 @@ impl Fetcher {
 
     /// What to start: from the head of the queue and, if so asked, from where the last look ended; and where this one
     /// ended. What fails, or has no slot, is passed by.
-    fn choose(&self, kv: &dyn KvRead, goes_on: bool) -> Result<(Vec<Wanted>, Cursor), KvError> {
+    fn choose(&self, kv: &dyn KvRead, goes_on: bool) -> Result<Look, KvError> {
         let failures = self.failures.lock();
         let reach = self.pool.sources.reach(kv)?;
         let is_out_of_reach = |digest: &Digest| reach.lacks(kv, digest).unwrap_or(false);
@@ -145,7 +166,7 @@ impl Fetcher {
         let head = read::wanted(kv, &self.local.region, None, PAGE)?;
         plan.offer(&head);
         if head.len() < PAGE {
-            return Ok((plan.chosen(), Cursor { after: last_of(&head), at_the_end: true }));
+            return Ok(Look::of(plan, Cursor { after: last_of(&head), at_the_end: true }));
         }
         let mut cursor = Cursor { after: self.cursor.after.max(last_of(&head)), ..self.cursor };
         for _ in 0..if goes_on { PAGES_MAX } else { 0 } {
@@ -164,7 +185,7 @@ impl Fetcher {
                 break;
             }
         }
-        Ok((plan.chosen(), cursor))
+        Ok(Look::of(plan, cursor))
     }
 
     fn start(&mut self, wanted: Wanted) {

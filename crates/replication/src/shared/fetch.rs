@@ -218,7 +218,6 @@ impl SharedFetch {
         state.map.next_segment(fill)
     }
 
-    /// Whether any block has arrived: then clients may be in the middle of a body.
     /// Whether somebody would lose what has come so far: then sources are tried for longer.
     pub(crate) fn is_in_the_midst(&self) -> bool {
         let state = self.state.lock();

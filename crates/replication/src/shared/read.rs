@@ -49,10 +49,10 @@ impl ReadThroughPool {
                 Err(StartError::Fetch { error: FetchError::Digest(_), .. }) if starts < STARTS_MAX => {}
                 // What has arrived cannot be written down here: the client gets it straight from the source.
                 Err(StartError::Fetch { error: FetchError::Spool(_), .. }) if !alone => alone = true,
-                // It may have joined what was begun for somebody who can go elsewhere.
-                Err(StartError::Fetch { error: FetchError::Transfer(_), .. }) if begun && starts < STARTS_MAX => {}
                 Err(StartError::Fetch { error: FetchError::Transfer(_), regions })
                     if starts < STARTS_MAX && self.has_moved(digest, &regions).await => {}
+                // It may have joined what was begun for somebody who can go elsewhere.
+                Err(StartError::Fetch { error: FetchError::Transfer(_), .. }) if begun && starts == 1 => {}
                 Err(StartError::Fetch { error: FetchError::NoStream(_) | FetchError::Stopped, .. }) => {
                     return Err(ReadThroughError::Busy);
                 }
