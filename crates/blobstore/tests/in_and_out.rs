@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::Poll;
 
 use atoll_blobstore::contract::content;
 use atoll_blobstore::{
@@ -82,27 +83,33 @@ async fn a_wrong_digest_leaves_no_trace() {
     assert_eq!(left.len(), 1, "only the lock of the store is there: {left:?}");
 }
 
-#[tokio::test]
-async fn an_interrupted_write_goes_on_from_where_it_was() {
+#[test]
+fn an_interrupted_write_goes_on_from_where_it_was() {
+    // One thread for the disk, which is kept busy while a write is polled: none of two blocks or more is done by then.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let store = store_in(&folder);
     let (bytes, mut interruptions) = (Bytes::from(content(40 * BLOCK + 3, 1)), 0);
-    let mut writer = VerifyingWriter::create(&*store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
-    while writer.len() < bytes.len() as u64 {
-        // As of a client that leaves in mid-request and comes back to ask how much has arrived.
-        let from = writer.len() as usize;
-        let rest = bytes.slice(from..bytes.len().min(from + 3 * BLOCK / 2));
-        let write = writer.write(rest);
-        tokio::pin!(write);
-        match futures::poll!(write.as_mut()) {
-            std::task::Poll::Ready(done) => done.unwrap(),
-            std::task::Poll::Pending => interruptions += 1,
+    runtime.block_on(async {
+        let store = store_in(&folder);
+        let mut writer = VerifyingWriter::create(&*store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
+        while writer.len() < bytes.len() as u64 {
+            // As of a client that leaves in mid-request and comes back to ask how much has arrived.
+            let from = writer.len() as usize;
+            let rest = bytes.slice(from..bytes.len().min(from + 5 * BLOCK / 2));
+            let (_release, busy) = std::sync::mpsc::channel::<()>();
+            let _thread = tokio::task::spawn_blocking(move || busy.recv());
+            let write = writer.write(rest);
+            tokio::pin!(write);
+            match futures::poll!(write.as_mut()) {
+                Poll::Ready(done) => done.unwrap(),
+                Poll::Pending => interruptions += 1,
+            }
         }
-    }
-    assert!(interruptions > 0, "no write was interrupted");
-    let done = writer.finish(&Digest::sha256(&bytes)).await.unwrap();
-    let reader = CheckedReader::new(store, CheckedReader::CACHE_BYTES);
-    assert_eq!(get(&reader, &done, 0..done.size).await.unwrap(), bytes);
+        assert!(interruptions >= 40 / 2 - 1, "{interruptions} writes were interrupted");
+        let done = writer.finish(&Digest::sha256(&bytes)).await.unwrap();
+        let reader = CheckedReader::new(store, CheckedReader::CACHE_BYTES);
+        assert_eq!(get(&reader, &done, 0..done.size).await.unwrap(), bytes);
+    });
 }
 
 #[tokio::test]
