@@ -31,8 +31,10 @@ pub struct App {
     pub(crate) requests: Arc<Semaphore>,
     /// For bodies of manifests that are put.
     pub(crate) held: Held,
-    /// For lists that are answered.
+    /// For pages of tags and of repositories that are answered.
     pub(crate) lists: Held,
+    /// For pages of referrers, which may be large: apart, so that no list of names has to wait for them.
+    pub(crate) referrers: Held,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -49,8 +51,20 @@ impl App {
         let forwarder = Forwarder::new(config.node, &config.limits);
         let requests = Arc::new(Semaphore::new(config.limits.requests_max));
         let tasks = TaskTracker::new();
-        let (held, lists) = (Held::new("the manifests that are being put"), Held::new("the lists that are being sent"));
-        Arc::new(Self { config, registry, authorizer, peers, health, metrics, forwarder, requests, held, lists, tasks })
+        Arc::new(Self {
+            config,
+            registry,
+            authorizer,
+            peers,
+            health,
+            metrics,
+            forwarder,
+            requests,
+            held: Held::new("the manifests that are being put"),
+            lists: Held::new("the lists that are being sent"),
+            referrers: Held::new("the lists of referrers that are being sent"),
+            tasks,
+        })
     }
 
     /// Waits for writes and drains that outlived their connections. Call it after [`crate::serve`] has returned; every

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Answer, Ask, json_bytes, set};
 use crate::ApiError;
 use crate::headers::OCI_FILTERS_APPLIED;
+use crate::held::Held;
 use crate::query::{PageRequest, encode};
 
 /// A page of a repository's tags.
@@ -17,7 +18,7 @@ pub(super) async fn tags(ask: &Ask, name: &RepositoryName) -> Answer {
     let access = ask.access::<Pull>(name)?;
     let tags = ask.app.registry.list_tags(&access, page.last.as_deref(), page.entries, &ask.read()).await?;
     let items: Vec<&str> = tags.items.iter().map(|tag| tag.as_str()).collect();
-    let mut response = listed(ask, &json!({ "name": name.as_str(), "tags": items }))?;
+    let mut response = listed(&ask.app.lists, &json!({ "name": name.as_str(), "tags": items }))?;
     if let Some(last) = items.last().filter(|_| tags.more) {
         set(&mut response, header::LINK, &page.next(ask.path(), last));
     }
@@ -29,7 +30,7 @@ pub(super) async fn catalog(ask: &Ask) -> Answer {
     let page = PageRequest::parse(&ask.query)?;
     let names = ask.app.registry.catalog(page.last.as_deref(), page.entries, &ask.read()).await?;
     let items: Vec<&str> = names.items.iter().map(RepositoryName::as_str).collect();
-    let mut response = listed(ask, &json!({ "repositories": items }))?;
+    let mut response = listed(&ask.app.lists, &json!({ "repositories": items }))?;
     if let Some(last) = items.last().filter(|_| names.more) {
         set(&mut response, header::LINK, &page.next(ask.path(), last));
     }
@@ -44,7 +45,8 @@ pub(super) async fn referrers(ask: &Ask, name: &RepositoryName, subject: &Digest
     let after: Option<Digest> = after.map_err(|e: atoll_types::InvalidDigest| ApiError::Digest(e.to_string()))?;
     let page = ask.app.registry.referrers(&access, subject, artifact_type, after, &ask.read()).await?;
     let manifests: Vec<_> = page.items.iter().map(descriptor).collect();
-    let mut response = listed(ask, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))?;
+    let mut response =
+        listed(&ask.app.referrers, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))?;
     set(&mut response, header::CONTENT_TYPE, INDEX);
     if artifact_type.is_some() {
         set(&mut response, OCI_FILTERS_APPLIED, "artifactType");
@@ -62,8 +64,8 @@ pub(super) async fn referrers(ask: &Ask, name: &RepositoryName, subject: &Digest
 
 /// An answer of JSON that takes its part of the memory for lists until it was sent: many clients that are slow would take
 /// all that there is.
-fn listed(ask: &Ask, value: &serde_json::Value) -> Result<Response, ApiError> {
-    Ok(json_bytes(ask.app.lists.keep(value.to_string().into())?))
+fn listed(memory: &Held, value: &serde_json::Value) -> Result<Response, ApiError> {
+    Ok(json_bytes(memory.keep(value.to_string().into())?))
 }
 
 /// What a referrers list is.

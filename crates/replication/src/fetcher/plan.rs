@@ -86,7 +86,7 @@ impl<'a> Plan<'a> {
             if self.is_full() {
                 return;
             }
-            if !self.may_start(wanted) {
+            if !self.may_start(wanted) || self.is_passed_by(&wanted.digest) {
                 continue;
             }
             let taken = Taken { size: wanted.size, outlook: self.prospects.of(&wanted.digest) };
@@ -112,6 +112,11 @@ impl<'a> Plan<'a> {
         !self.taken.contains_key(&wanted.digest) && self.prospects.failures.is_due(&wanted.digest, self.now)
     }
 
+    /// Whether its failure alone says that no slot is left for it: no look at who has it is needed then.
+    fn is_passed_by(&self, digest: &Digest) -> bool {
+        self.prospects.failures.has(digest) && !self.has_slot_for(Outlook::Failing)
+    }
+
     /// Whether a slot is left for what has such an outlook. Half of them are for what will probably come: what nobody can
     /// send, all that a lost region alone had, must not keep waiting what somebody can. Nor may it keep waiting what has
     /// failed once: it has a quarter.
@@ -130,23 +135,24 @@ impl<'a> Plan<'a> {
         size >= self.options.large_bytes
     }
 
-    /// Whether there is room for a blob beside the others that will probably come: large ones beside large ones, so that
-    /// no small one has to wait for them. Where there is little room they come one by one, or each would take from the
-    /// others what it needs, as a spool and as a copy, and none would ever be there. Half of the slots of large ones, too,
-    /// are for what will probably come.
+    /// Whether there is room for a blob beside the others that may come: large ones beside large ones, so that no small
+    /// one has to wait for them. Where there is little room they come one by one, or each would take from the others what
+    /// it needs, as a spool and as a copy, and none would ever be there. What nobody can send takes none. Half of the
+    /// slots of large ones, too, are for what will probably come.
     fn has_room_for(&self, one: Taken) -> bool {
         let is_large = self.is_large(one.size);
         let alike = || self.taken.values().filter(|taken| self.is_large(taken.size) == is_large);
-        let good = || alike().filter(|taken| taken.outlook == Outlook::Good);
         if is_large {
-            let (all, bad) = (alike().count(), alike().count() - good().count());
+            let all = alike().count();
+            let bad = alike().filter(|taken| taken.outlook != Outlook::Good).count();
             let is_bad = one.outlook != Outlook::Good;
             if all >= self.options.large_max || (is_bad && bad >= (self.options.large_max / 2).max(1)) {
                 return false;
             }
         }
-        let sum = good().fold(one.size, |sum, taken| sum.saturating_add(taken.size));
-        good().next().is_none() || sum.saturating_mul(2) <= self.spare_bytes
+        let may_come = || alike().filter(|taken| taken.outlook != Outlook::OutOfReach);
+        let sum = may_come().fold(one.size, |sum, taken| sum.saturating_add(taken.size));
+        may_come().next().is_none() || sum.saturating_mul(2) <= self.spare_bytes
     }
 }
 
@@ -219,14 +225,34 @@ mod tests {
     #[test]
     fn where_there_is_little_room_large_blobs_come_one_by_one_and_small_ones_beside_them() {
         let (options, now, mib) = (FetcherOptions::default(), Instant::now(), 1 << 20);
-        let failures = Failures::new(options.backoff_min, options.backoff_max);
-        let prospects = Prospects { failures: &failures, is_out_of_reach: &|_| false };
         let queue = [wanted(1, 100 * mib), wanted(2, 100 * mib), wanted(3, mib), wanted(4, 100 * mib)];
-        for (spare, want) in [(0, vec![1, 3]), (399, vec![1, 3]), (400, vec![1, 2, 3]), (600, vec![1, 2, 3, 4])] {
-            let mut plan = Plan::new(&options, prospects, spare * mib, &HashMap::new(), now);
-            plan.offer(&queue);
-            assert_eq!(plan.chosen().iter().map(|w| w.revision.0).collect::<Vec<_>>(), want, "{spare} MiB to spare");
+        let none = Failures::new(options.backoff_min, options.backoff_max);
+        let mut two = Failures::new(options.backoff_min, options.backoff_max);
+        queue[..2].iter().for_each(|w| two.failed(w.digest, "no".into(), now));
+        let later = now + options.backoff_max * 2;
+        for failures in [none, two] {
+            let prospects = Prospects { failures: &failures, is_out_of_reach: &|_| false };
+            for (spare, want) in [(0, vec![1, 3]), (399, vec![1, 3]), (400, vec![1, 2, 3]), (600, vec![1, 2, 3, 4])] {
+                let mut plan = Plan::new(&options, prospects, spare * mib, &HashMap::new(), later);
+                plan.offer(&queue);
+                assert_eq!(
+                    plan.chosen().iter().map(|w| w.revision.0).collect::<Vec<_>>(),
+                    want,
+                    "{spare} MiB to spare"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn what_nobody_can_send_takes_no_room_from_the_rest() {
+        let (options, now, mib) = (FetcherOptions::default(), Instant::now(), 1 << 20);
+        let failures = Failures::new(options.backoff_min, options.backoff_max);
+        let queue = [wanted(1, 100 * mib), wanted(2, 100 * mib), wanted(3, 100 * mib)];
+        let prospects = Prospects { failures: &failures, is_out_of_reach: &|digest| *digest == queue[0].digest };
+        let mut plan = Plan::new(&options, prospects, 200 * mib, &HashMap::new(), now);
+        plan.offer(&queue);
+        assert_eq!(plan.chosen().iter().map(|w| w.revision.0).collect::<Vec<_>>(), [1, 2]);
     }
 
     proptest! {

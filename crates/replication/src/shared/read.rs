@@ -95,7 +95,8 @@ impl ReadThroughPool {
             return Ok(stream::empty().boxed());
         }
         let (regions, here) = (located.regions, located.here);
-        let keep = !here && self.0.sources.metadata.freshness().mode == Mode::ReadWrite && self.0.has_room();
+        let may_write = self.0.sources.metadata.freshness().mode == Mode::ReadWrite;
+        let keep = !here && may_write && self.0.room().check_copy(size).is_ok();
         let complete = keep && !self.is_paused()?;
         let join = |fetch: &Arc<SharedFetch>| {
             if begun {
@@ -103,7 +104,7 @@ impl ReadThroughPool {
             }
             SharedReader::new(fetch.clone(), range.clone(), keep, complete)
         };
-        let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, complete, join).await };
+        let shared = if alone { Shared::NoRoom } else { self.0.shared(*digest, size, keep, join).await };
         let reader = match shared {
             Shared::Joined(reader) => Reader::Shared(reader),
             Shared::NoRoom => Reader::Direct(Box::new(DirectReader::new(self.0.clone(), *digest, size, range, begun))),

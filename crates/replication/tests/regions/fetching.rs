@@ -52,15 +52,17 @@ async fn many_blobs_come_and_each_crosses_once() {
     assert_eq!(nodes[2].objects().await, 100);
 }
 
+/// A disk with so much to spare.
+pub(crate) fn spare(bytes: u64) -> Spare {
+    Spare { folder: "/data".into(), free_bytes: (10 << 20) + bytes, refuse_below_bytes: 10 << 20 }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blob_that_would_leave_no_room_is_not_even_begun() {
     const MIB: u64 = 1 << 20;
     let mut setup = Setup::default();
     setup.fetcher.backoff_max = Duration::from_millis(400);
-    let spares = |bytes| {
-        let spare = Spare { folder: "/data".into(), free_bytes: 10 * MIB + bytes, refuse_below_bytes: 10 * MIB };
-        Spares { data: spare.clone(), store: spare, one_disk: true }
-    };
+    let spares = |bytes| Spares { data: spare(bytes), store: spare(bytes), one_disk: true };
     setup.room.set_spares(spares(20 * MIB));
     let (group, nodes) = three(&setup, &["ap-south"]).await;
     let digest = nodes[0].push(&group, &random_bytes(9, 21 * MIB as usize)).await;

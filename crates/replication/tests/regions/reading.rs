@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atoll_metadata::Command;
-use atoll_registry::ReadThroughError;
+use atoll_registry::{ReadThroughError, Spares};
 use atoll_types::{Digest, StoreId};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -11,7 +11,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::fetching::near;
+use crate::fetching::{near, spare};
 use crate::group::Group;
 use crate::impostor::{Impostor, Lie};
 use crate::link::Weather;
@@ -52,6 +52,22 @@ async fn eight_whole_pulls_and_ranges_cross_once_and_the_blob_is_kept() {
     assert!((0.99..=1.05).contains(&used), "it crossed {used} times");
     eventually("it is kept", || nodes[2].copy(&digest).is_some()).await;
     assert!(nodes[2].stored(&digest, size as usize).await == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_has_no_room_for_is_read_and_not_kept() {
+    let setup = Setup::default();
+    let (_group, nodes, bytes, digest) = elsewhere(&setup, 26, 3 * MIB).await;
+    for (data, store, one_disk) in [(30 * MIB, 2 * MIB, false), (5 * MIB, 5 * MIB, true)] {
+        setup.room.set_spares(Spares { data: spare(data), store: spare(store), one_disk });
+        let (got, ended_well) = nodes[2].read(&digest, 0..3 * MIB).await;
+        assert!(ended_well && got == bytes, "{data} and {store} to spare");
+        eventually("it is let go", || nodes[2].replication.in_flight() == 0).await;
+        assert!(nodes[2].copy(&digest).is_none() && nodes[2].objects().await == 0, "{data} and {store} to spare");
+    }
+    setup.room.set_spares(Spares { data: spare(6 * MIB), store: spare(6 * MIB), one_disk: true });
+    assert!(nodes[2].read(&digest, 0..3 * MIB).await.1);
+    eventually("it is kept where it fits", || nodes[2].copy(&digest).is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
