@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use atoll_storage::{StateStore, StorageError};
 use parking_lot::Mutex;
 
 /// Where time comes from.
@@ -65,6 +66,13 @@ impl Stamper {
         let stamp_ms = self.clock.wall_ms().max(last.stamp_ms.saturating_add(since));
         *last = Last { stamp_ms, at };
         stamp_ms
+    }
+
+    /// Learns how far a state has come: its entries may be gone from the log, and were stamped by a clock that was ahead.
+    pub(crate) fn learn(&self, state: &StateStore) -> Result<(), StorageError> {
+        let last_ms = state.read(|view| atoll_metadata::read::last_time_ms(view))?.map_err(StorageError::from)?;
+        self.observe(last_ms);
+        Ok(())
     }
 
     /// Learns the stamp of an entry that another leader may have made.

@@ -31,12 +31,13 @@ use crate::propose::{Proposal, Proposing};
 use crate::pulse::{Freshness, Mode, Pulse};
 use crate::raft::types::PeerNode;
 use crate::raft::{Log, PurgeGuard, Raft, StateMachine, blocking, raft_config};
-use crate::service::{MetadataService, RaftService};
+use crate::service::{MetadataService, RaftService, Receiving};
 use crate::status::NodeStatus;
 use crate::upkeep;
 
-/// Bytes of log entries in one message to a peer, about.
-const LOG_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of log entries in one message to a peer, about. It has to come and be answered within
+/// [`crate::Timing::log_stall`], over a slow link that blobs share; many are under way at once.
+const LOG_BATCH_BYTES: usize = 128 << 10;
 
 /// This node's part in the metadata group. Cheap to clone; the group ends with [`Group::shutdown`], or with the last
 /// clone.
@@ -78,6 +79,7 @@ impl Stores {
             let log = Arc::new(LogStore::open(&folder, &resources, fatal)?);
             let state = Arc::new(StateStore::open(&folder, &resources)?);
             check_epoch(&state, cluster, epoch)?;
+            check_log(&folder, &log, &state)?;
             // The same values as travel on every call, and nothing leaves before the folder has them.
             folder.claim(cluster, epoch)?;
             cover_missing_log(&log, &state)?;
@@ -98,6 +100,16 @@ fn check_epoch(state: &StateStore, cluster: ClusterId, epoch: u64) -> Result<(),
         ))),
         _ => Ok(()),
     }
+}
+
+/// Nothing is ever applied before a vote is saved: a state beside a log without one means that the log's folder was
+/// emptied. It acknowledged what it does not remember, and could vote twice in a term.
+fn check_log(folder: &DataFolder, log: &LogStore, state: &StateStore) -> Result<(), StorageError> {
+    if log.vote().is_some() || state.revision() == 0 {
+        return Ok(());
+    }
+    let what = format!("the log is empty, and the state is at revision {}", state.revision());
+    Err(StorageError::Corrupt { path: folder.path().join("log"), what })
 }
 
 /// After a kill the state may be ahead of the log: entries are applied when a quorum has them, which may be without
@@ -124,6 +136,7 @@ impl Group {
         fence.learn(&stores.state)?;
         let peers = Arc::new(Peers::new(&options, fence.clone()));
         let stamper = Arc::new(Stamper::new(options.clock.clone()));
+        stamper.learn(&stores.state)?;
         let applied = watch::Sender::new(stores.state.revision());
         let watched = applied.subscribe();
 
@@ -166,6 +179,7 @@ impl Group {
             state: inner.state.clone(),
             log: inner.log.clone(),
             closed: inner.peers.fence().closed().clone(),
+            receiving: Receiving::default(),
             stall: inner.options.timing.log_stall,
             cancel: inner.cancel.clone(),
         };

@@ -20,8 +20,9 @@ use crate::raft::{Types, blocking, codec};
 
 /// How often files that did not verify at the peer are sent again before openraft is told.
 const ROUNDS_MAX: usize = 3;
-/// Bytes of one chunk.
-const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one chunk. It has to come within the time after which a transfer counts as stalled, over a slow link that
+/// blobs share.
+const CHUNK_BYTES_MAX: usize = 128 << 10;
 
 type Sent<T> = Result<T, StreamingError<Types>>;
 

@@ -7,8 +7,9 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 
 use crate::options::GroupOptions;
 
-/// A snapshot may take long over a slow link; what has arrived is kept, and the transfer resumes.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// A snapshot may take hours over a slow link: a receiver on which nothing moves ends the transfer long before, and a
+/// connection that is dead does. Only a receiver whose disk hangs for ever is left to this.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigError> {
     let timing = &options.timing;

@@ -191,8 +191,12 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         tracing::info!(revision = snapshot.applied().revision, last = ?meta.last_log_id, "installing a snapshot");
-        let (store, fence) = (self.store.clone(), self.fence.clone());
-        let install = blocking(move || store.install(&snapshot).and_then(|()| fence.learn(&store)));
+        let (store, fence, stamper) = (self.store.clone(), self.fence.clone(), self.stamper.clone());
+        let install = blocking(move || {
+            store.install(&snapshot)?;
+            fence.learn(&store)?;
+            stamper.learn(&store)
+        });
         step_io!("snapshot.install", identity, install.await)?;
         self.publish();
         Ok(())

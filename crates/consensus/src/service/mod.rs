@@ -4,4 +4,4 @@ mod metadata;
 mod raft;
 
 pub(crate) use metadata::MetadataService;
-pub(crate) use raft::RaftService;
+pub(crate) use raft::{RaftService, Receiving};

@@ -11,6 +11,7 @@ use atoll_storage::{LogStore, SnapshotReceiver, StateStore, StorageError};
 use futures::{Stream, StreamExt, stream};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult, VoteRequest};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,10 +28,32 @@ pub(crate) struct RaftService {
     pub(crate) log: Arc<LogStore>,
     /// Cancelled once this node is found to have lost its folder: it acknowledges nothing more.
     pub(crate) closed: CancellationToken,
+    pub(crate) receiving: Receiving,
     /// A transfer on which nothing moves for so long is over.
     pub(crate) stall: Duration,
     /// Ends the streams, which would else keep a server that shuts down from ending.
     pub(crate) cancel: CancellationToken,
+}
+
+/// The transfer of a snapshot that is being received, or was.
+#[derive(Debug, Default)]
+pub(crate) struct Receiving(Mutex<Option<(Vote, CancellationToken)>>);
+
+impl Receiving {
+    /// One begins; cancelled when it has to give way.
+    fn begin(&self, vote: Vote) -> CancellationToken {
+        let token = CancellationToken::new();
+        *self.0.lock() = Some((vote, token.clone()));
+        token
+    }
+
+    /// Ends that of an earlier leader, whose host may be gone without a word: the connection would be waited for, and the
+    /// new leader's snapshot behind it.
+    fn give_way(&self, vote: &Vote) {
+        if let Some((_, token)) = self.0.lock().take_if(|(running, _)| *running < *vote) {
+            token.cancel();
+        }
+    }
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {
@@ -95,9 +118,11 @@ impl RaftApi for RaftService {
         request: Request<wire::BeginSnapshotRequest>,
     ) -> Answer<wire::BeginSnapshotResponse> {
         let request = request.into_inner();
-        if let Some(higher) = self.higher_vote(codec::vote_of(request.vote)?) {
+        let vote = codec::vote_of(request.vote)?;
+        if let Some(higher) = self.higher_vote(vote) {
             return Ok(Response::new(wire::BeginSnapshotResponse { files: Vec::new(), higher_vote: Some(higher) }));
         }
+        self.receiving.give_way(&vote);
         let receiver = self.receive(request.manifest).await?;
         let file =
             |p: atoll_storage::FileProgress| wire::FileProgress { name: p.name, received: p.received, size: p.size };
@@ -110,14 +135,16 @@ impl RaftApi for RaftService {
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Answer<wire::SendSnapshotResponse> {
         let mut chunks = request.into_inner();
-        let first = self.next(&mut chunks).await?.and_then(|chunk| chunk.start);
+        let gives_way = CancellationToken::new();
+        let first = self.next(&mut chunks, &gives_way).await?.and_then(|chunk| chunk.start);
         let start = first.ok_or_else(|| Status::invalid_argument("the first chunk does not say what it is of"))?;
         let vote = codec::vote_of(start.vote)?;
         if let Some(higher) = self.higher_vote(vote) {
             return Ok(Response::new(wire::SendSnapshotResponse { vote: Some(higher), incomplete: Vec::new() }));
         }
         let mut receiver = self.receive(start.manifest).await?;
-        while let Some(chunk) = self.next(&mut chunks).await? {
+        let gives_way = self.receiving.begin(vote);
+        while let Some(chunk) = self.next(&mut chunks, &gives_way).await? {
             receiver = write(receiver, chunk).await?;
         }
         self.install(receiver, vote).await.map(Response::new)
@@ -161,12 +188,17 @@ impl RaftService {
         (ours > vote).then(|| codec::vote_to_wire(&ours))
     }
 
-    async fn next(&self, chunks: &mut Streaming<wire::SnapshotChunk>) -> Result<Option<wire::SnapshotChunk>, Status> {
+    async fn next(
+        &self,
+        chunks: &mut Streaming<wire::SnapshotChunk>,
+        gives_way: &CancellationToken,
+    ) -> Result<Option<wire::SnapshotChunk>, Status> {
         tokio::select! {
             chunk = chunks.message() => chunk,
             () = tokio::time::sleep(self.stall) => {
                 Err(Status::deadline_exceeded("no chunk of the snapshot has come for too long"))
             }
+            () = gives_way.cancelled() => Err(Status::cancelled("another leader sends its snapshot")),
             () = self.ended() => Err(Status::unavailable("the node is stopping")),
         }
     }
@@ -228,4 +260,22 @@ async fn write(mut receiver: SnapshotReceiver, chunk: wire::SnapshotChunk) -> Re
 /// Runs what blocks on a thread where it may.
 async fn disk<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(call).await.map_err(stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_gives_way_to_a_later_leader_alone() {
+        let vote = |term| Vote::new_committed(term, 1);
+        let receiving = Receiving::default();
+        let running = receiving.begin(vote(2));
+        receiving.give_way(&vote(1));
+        receiving.give_way(&vote(2));
+        assert!(!running.is_cancelled());
+        receiving.give_way(&vote(3));
+        assert!(running.is_cancelled());
+        assert!(!receiving.begin(vote(3)).is_cancelled());
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_consensus::{
-    Clock, Group, GroupOptions, Member, Mode, Proposal, ProposeError, Retention, SystemClock, Timing, grpc_server,
+    Clock, Group, GroupError, GroupOptions, Member, Mode, Proposal, ProposeError, Retention, SystemClock, Timing,
+    grpc_server,
 };
 use atoll_metadata::{Applied, Command, Expected, KvRead, ManifestBody, PutManifest, TagUpdate, read};
 use atoll_storage::{DataFolder, FolderIdentity, Resources};
@@ -121,11 +122,8 @@ impl Cluster {
 
     pub(crate) async fn start_with(&mut self, index: usize, options: GroupOptions) {
         self.reserved[index] = None;
-        let member = &self.members[index];
-        let identity = FolderIdentity { cluster: Some(self.id), node: member.node, name: member.name.clone() };
-        // Raft's own tasks may hold the stores of an earlier run for a moment longer.
-        let folder = eventually("a data folder", || DataFolder::open(self.data(index), &identity).ok()).await;
-        let listener = TcpListener::bind(&member.grpc_address).await.expect("the node's port is free");
+        let folder = self.open(index).await;
+        let listener = TcpListener::bind(&self.members[index].grpc_address).await.expect("the node's port is free");
         let group = Group::start(options, Arc::new(folder)).await.expect("the node starts");
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
@@ -135,6 +133,19 @@ impl Cluster {
             serving.serve_with_incoming_shutdown(incoming, stopped).await.expect("it serves");
         });
         self.nodes[index] = Some(Node { group, stop, server });
+    }
+
+    /// Starts a node that is expected to refuse.
+    pub(crate) async fn try_start(&self, index: usize) -> Result<(), GroupError> {
+        let folder = self.open(index).await;
+        Group::start(self.options(index), Arc::new(folder)).await.map(drop)
+    }
+
+    /// Raft's own tasks may hold the stores of an earlier run for a moment longer.
+    async fn open(&self, index: usize) -> DataFolder {
+        let member = &self.members[index];
+        let identity = FolderIdentity { cluster: Some(self.id), node: member.node, name: member.name.clone() };
+        eventually("a data folder", || DataFolder::open(self.data(index), &identity).ok()).await
     }
 
     pub(crate) async fn stop(&mut self, index: usize) {

@@ -35,6 +35,27 @@ async fn a_follower_that_lost_the_end_of_its_log_is_given_it_again() {
     .await;
 }
 
+/// It has acknowledged, and voted, what it does not remember.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_was_emptied_does_not_start() {
+    within(async {
+        let mut cluster = Cluster::formed(1).await;
+        cluster.propose(0, push("before")).await.expect("written");
+        cluster.stop(0).await;
+        let (log, aside) = (cluster.data(0).join("log"), cluster.data(0).join("aside"));
+        std::fs::rename(&log, &aside).expect("the log's folder goes");
+        let refused = cluster.try_start(0).await.expect_err("refused").to_string();
+        assert!(refused.contains("the log is empty, and the state is at revision"), "{refused}");
+
+        std::fs::remove_dir_all(&log).expect("what was made in its place goes");
+        std::fs::rename(&aside, &log).expect("it is back");
+        cluster.start(0).await;
+        cluster.node(0).wait_ready(soon()).await.expect("nothing is lost");
+        assert_eq!(cluster.repositories(0), ["before"]);
+    })
+    .await;
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder").flatten() {

@@ -60,3 +60,30 @@ async fn a_clock_that_is_set_back_does_not_turn_stamps_back() {
     })
     .await;
 }
+
+/// The last entries are in the state, and none of them is applied again after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_does_not_stop_leader_time_after_a_restart() {
+    within(async {
+        let hands = Arc::new(Hands::default());
+        hands.wall_ms.store(100 * HOUR_MS, Ordering::Relaxed);
+        let mut cluster = Cluster::new(1);
+        cluster.clock = hands.clone();
+        cluster.start(0).await;
+        cluster.form().await;
+        cluster.propose(0, push("before")).await.expect("written");
+        let before = cluster.read(0, read::last_time_ms);
+        cluster.stop(0).await;
+
+        hands.wall_ms.store(99 * HOUR_MS, Ordering::Relaxed);
+        cluster.start(0).await;
+        cluster.node(0).wait_ready(soon()).await.expect("it leads again");
+        let (mut after, mut number) = (before, 0);
+        while after == before {
+            cluster.propose(0, push(&format!("after-{number}"))).await.expect("written");
+            (after, number) = (cluster.read(0, read::last_time_ms), number + 1);
+        }
+        assert!((before..before + HOUR_MS).contains(&after), "{after} after {before}");
+    })
+    .await;
+}

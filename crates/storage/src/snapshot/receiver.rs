@@ -70,11 +70,12 @@ impl SnapshotReceiver {
     ) -> Result<Self> {
         let complete = store.complete(&manifest.id);
         let folder = store.path.join(format!("{ARRIVING}{}", manifest.id));
-        store.forget_others(&manifest.id)?;
         let mut receiver = Self { store, resources, manifest, progress: Vec::new(), folder, complete, _lease: lease };
         if receiver.complete.is_none() {
             receiver.prepare_folder()?;
+            receiver.take_over()?;
         }
+        receiver.store.forget_others(&receiver.manifest.id)?;
         receiver.progress = receiver.measure();
         receiver.check_room()?;
         Ok(receiver)
@@ -190,6 +191,24 @@ impl SnapshotReceiver {
         // Ids name bytes, so a manifest that is here already is the same one; a torn one is replaced.
         let (name, encoded) = (self.folder.join(MANIFEST), self.manifest.encode()?);
         step_io!("snapshot.begin", StorageError::io("write", &name), durable::replace_file(&name, &encoded))
+    }
+
+    /// Takes over what has arrived of the very same files in snapshots that this one replaces. A sender's snapshots share
+    /// most of them; over a slow link, a transfer that begins anew with each newer one might never end. Nothing is synced:
+    /// the end verifies and syncs all.
+    fn take_over(&self) -> Result<()> {
+        for other in self.store.arriving_others(&self.manifest.id)? {
+            // One whose manifest is not there or torn has begun in vain.
+            let Ok(encoded) = std::fs::read(other.join(MANIFEST)) else { continue };
+            let Ok(manifest) = SnapshotManifest::decode(&encoded) else { continue };
+            for file in self.manifest.files.iter().filter(|file| manifest.files.contains(file)) {
+                let (from, to) = (other.join(DATABASE).join(&file.name), self.file_path(&file.name));
+                if from.exists() && !to.exists() {
+                    std::fs::rename(&from, &to).map_err(StorageError::io("rename", &from))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn measure(&self) -> Vec<FileProgress> {

@@ -178,12 +178,17 @@ impl Inner {
     /// Forgets what has arrived of other snapshots than this one: the sender has a newer one by now.
     pub(super) fn forget_others(&self, id: &str) -> Result<()> {
         self.slots.lock().drop_arrived(|arrived| arrived.manifest().id != id);
-        let ours = format!("{ARRIVING}{id}");
-        for name in durable::list(&self.path)?.into_iter().filter(|name| name.starts_with(ARRIVING) && *name != ours) {
-            let path = self.path.join(name);
+        for path in self.arriving_others(id)? {
             step_io!("snapshot.forget", StorageError::io("remove", &path), durable::remove_dir(&path))?;
         }
         Ok(())
+    }
+
+    /// The folders of other snapshots than this one that are arriving.
+    pub(super) fn arriving_others(&self, id: &str) -> Result<Vec<PathBuf>> {
+        let ours = format!("{ARRIVING}{id}");
+        let names = durable::list(&self.path)?.into_iter();
+        Ok(names.filter(|name| name.starts_with(ARRIVING) && *name != ours).map(|name| self.path.join(name)).collect())
     }
 
     /// The complete snapshot of this id, whether it counts or not.

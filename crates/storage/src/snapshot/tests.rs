@@ -247,6 +247,34 @@ fn a_newer_snapshot_replaces_one_that_was_arriving() {
 }
 
 #[test]
+fn a_newer_snapshot_goes_on_with_the_files_that_it_shares() {
+    let (dir, other_dir) = dirs();
+    let (store, other) = (filled(&dir), state(&folder(other_dir.path())));
+    let old = store.create_checkpoint().expect("a snapshot");
+    let mut receiver = other.receive(&old.manifest_bytes()).expect("a receiver");
+    assert!(send(&old, &mut receiver, usize::MAX), "all of it comes, and its end does not");
+    let came = receiver.progress();
+    drop(receiver);
+    put(&store, 51, &[("a", "51")]);
+    let new = store.create_checkpoint().expect("a snapshot");
+    let receiver = other.receive(&new.manifest_bytes()).expect("a receiver");
+    let is_shared =
+        |name: &str| old.manifest().files.iter().any(|f| f.name == name && new.manifest().files.contains(f));
+    let (mut shared, mut taken) = (0, 0);
+    for file in receiver.progress() {
+        let before = came.iter().find(|f| f.name == file.name).map_or(0, |f| f.received);
+        let expected = if is_shared(&file.name) { before } else { 0 };
+        assert_eq!(file.received, expected, "{file:?}");
+        (shared, taken) = (shared + u64::from(is_shared(&file.name)), taken + file.received);
+    }
+    assert!(shared > 0 && taken > 0, "{shared} files are shared and {taken} bytes of them had come");
+    drop(receiver);
+    other.install(&transfer(&new, &other)).expect("installed");
+    assert_eq!(get(&other, "a").as_deref(), Some("51"));
+    assert_eq!(durable::list(&folder_of_snapshots(&other_dir)).expect("a list").len(), 1);
+}
+
+#[test]
 fn damaged_chunks_and_files_are_refused_and_sent_again() {
     let (dir, other_dir) = dirs();
     let made = filled(&dir).create_checkpoint().expect("a snapshot");
