@@ -31,7 +31,7 @@ fn rows_help() -> String {
 pub(crate) enum Command {
     /// The same pulls with few and with many tags and blobs; start-up, memory and snapshot at that size
     Scale(ScaleArgs),
-    /// Writes the tables of docs/benchmarks.md anew from the results
+    /// Writes the tables of docs/benchmarks.md anew from the results, and docs/benchmarks.json beside it
     Report(ReportArgs),
 }
 
@@ -94,25 +94,25 @@ impl RunArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ScaleArgs {
     /// Tags to fill in for the large size
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tags: u64,
-    /// Blobs to push, of 64 bytes each
-    #[arg(long, default_value_t = 20_000)]
+    /// Different blobs to push, of 64 bytes each; wrk holds the digests of all of them
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=200_000))]
     pub(crate) blobs: u64,
     /// Blob records to fill in: those pushed, and links of them to more repositories by cross-repository mounts
     #[arg(long, default_value_t = 2_000_000)]
     pub(crate) records: u64,
-    /// Tags of the small size that it is compared with
-    #[arg(long, default_value_t = 1_000)]
+    /// Tags of the small size that it is compared with; it has blobs and records in the same proportion
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) base_tags: u64,
     /// Clients that fill in at once
     #[arg(long, default_value_t = 128)]
     pub(crate) clients: usize,
-    /// Rounds of each size, in turns
-    #[arg(long, default_value_t = 3)]
+    /// Rounds of each size, in turns; and starts of either kind
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// How long a round takes
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
     /// The file of results
     #[arg(long, value_name = "FILE", default_value = RESULTS)]
@@ -130,7 +130,7 @@ pub(crate) struct ReportArgs {
     /// The file of results
     #[arg(long, value_name = "FILE", default_value = RESULTS)]
     pub(crate) results: PathBuf,
-    /// The page
+    /// The page; the results are written beside it as well, as JSON
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     pub(crate) page: PathBuf,
 }

@@ -189,11 +189,16 @@ pub(crate) struct Wanted {
 }
 
 impl Content {
+    /// The image of what is small, which every run has.
+    pub(crate) fn small_image() -> Image {
+        Image::new(1, 4 * KIB)
+    }
+
     pub(crate) fn new(wanted: Wanted) -> Self {
         let Wanted { large, huge, mixed, tags } = wanted;
         let images = MIXED.iter().map(|(mb, _)| Image::new(100 + mb, mb * MB));
         Self {
-            small: Image::new(1, 4 * KIB),
+            small: Self::small_image(),
             medium: Blob::new(3, MIB),
             large: large.then(|| Blob::new(4, 64 * MIB)),
             huge: huge.then(|| Blob::new(5, GIB)),

@@ -1,5 +1,6 @@
 //! The limits that Atoll is to reach, each with its figure.
 
+use crate::machine::Setting;
 use crate::results::{Measured, Outcome, Results};
 use crate::scale::Scale;
 use crate::servers::Kind;
@@ -18,6 +19,8 @@ pub(crate) struct Verdict {
 /// What is wrong with how something was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
+    /// Nobody can build again what was measured.
+    Dirty,
     /// Something else ran meanwhile.
     Disturbed,
     /// A median of so few says nothing.
@@ -32,6 +35,7 @@ const ROUNDS_MIN: usize = 3;
 impl Doubt {
     const fn text(self) -> &'static str {
         match self {
+            Self::Dirty => "does not count: files differ from the commit",
             Self::Disturbed => "does not count: other work ran",
             Self::FewRounds => "does not count: fewer than 3 rounds",
             Self::Invalid => "**invalid**",
@@ -43,14 +47,34 @@ impl Doubt {
         is_few.then_some(Self::FewRounds).or_else(|| measured.disturbed().then_some(Self::Disturbed))
     }
 
-    /// The worst of what the servers of a row are doubted for.
+    fn of_setting(setting: &Setting) -> Option<Self> {
+        setting.is_dirty().then_some(Self::Dirty)
+    }
+
+    /// The worst of what a row and its servers are doubted for.
     fn of_row(results: &Results, row: &str, kinds: &[Kind]) -> Option<Self> {
-        let servers = &results.rows.get(row)?.servers;
-        let doubts = kinds.iter().filter_map(|kind| match servers.get(kind)? {
+        let result = results.rows.get(row)?;
+        let doubts = kinds.iter().filter_map(|kind| match result.servers.get(kind)? {
             Outcome::Measured(measured) => Self::of(measured),
             Outcome::Invalid { .. } => Some(Self::Invalid),
         });
-        doubts.max()
+        doubts.chain(Self::of_setting(&result.setting)).max()
+    }
+
+    /// The worst of what the pulls at a size are doubted for.
+    fn of_pulls(scale: &Scale) -> Option<Self> {
+        scale.pulls.values().filter_map(Self::of).chain(Self::of_setting(&scale.setting)).max()
+    }
+
+    /// The same of the starts, of which there are as many as rounds.
+    fn of_starts(scale: &Scale) -> Option<Self> {
+        let is_few = scale.pulls.values().any(|pull| pull.rounds.len() < ROUNDS_MIN);
+        let doubts = [
+            is_few.then_some(Self::FewRounds),
+            scale.starts_disturbed().then_some(Self::Disturbed),
+            Self::of_setting(&scale.setting),
+        ];
+        doubts.into_iter().flatten().max()
     }
 }
 
@@ -140,8 +164,7 @@ pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
         what: "peak memory while 16 clients push and pull 1 GiB".to_owned(),
         bound: Bound::BelowMib(256.0),
         figure: results.measured("memory-1g", AtollOne).and_then(Measured::peak_mib).map(|f| f.median),
-        // A peak is one of all that was pushed and pulled, whatever else ran.
-        doubt: Doubt::of_row(results, "memory-1g", &[AtollOne]).filter(|doubt| *doubt == Doubt::Invalid),
+        doubt: Doubt::of_row(results, "memory-1g", &[AtollOne]),
     });
     all
 }
@@ -160,27 +183,26 @@ fn of_scale(results: &Results) -> Vec<Verdict> {
     let large =
         results.scale.values().find(|scale| scale.size.tags >= LARGE_TAGS && scale.size.records >= LARGE_RECORDS);
     let small = results.scale.values().min_by_key(|scale| scale.size.tags);
-    let pulls = large.into_iter().chain(small).flat_map(|scale| scale.pulls.values());
-    let doubt = pulls.filter_map(Doubt::of).max();
     let slowdown = large.zip(small).and_then(|(large, small)| slowdown(large, small));
     vec![
         Verdict {
             what: "pulls at 1,000 tags over those at 1,000,000, the slowest row".to_owned(),
             bound: Bound::AtMost(1.1),
             figure: slowdown,
-            doubt,
+            doubt: large.into_iter().chain(small).filter_map(Doubt::of_pulls).max(),
         },
         Verdict {
-            what: "start to ready at that size".to_owned(),
+            what: "start to ready at that size, after a good end or kill -9, the slower".to_owned(),
             bound: Bound::BelowMs(5000.0),
-            figure: large.map(|scale| scale.ready_ms.median),
-            doubt: None,
+            // Neither alone says how long a start takes.
+            figure: large.and_then(|scale| Some(scale.ready_ms.median.max(scale.ready_after_kill_ms?.median))),
+            doubt: large.and_then(Doubt::of_starts),
         },
         Verdict {
             what: "resident at that size".to_owned(),
             bound: Bound::BelowMib(512.0),
             figure: large.map(|scale| scale.resident_mib.median.max(scale.peak_mib)),
-            doubt: None,
+            doubt: large.and_then(Doubt::of_pulls),
         },
     ]
 }
@@ -195,14 +217,15 @@ fn slowdown(large: &Scale, small: &Scale) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::row;
+    use crate::results::tests::{row, scales};
+
+    fn text(results: &Results, what: &str) -> &'static str {
+        verdicts(results).iter().find(|v| v.what.starts_with(what)).map(Verdict::text).unwrap()
+    }
 
     #[test]
     fn a_limit_is_met_not_met_or_not_measured() {
         let mut results = Results::default();
-        let text = |results: &Results, what: &str| {
-            verdicts(results).iter().find(|v| v.what == what).map(Verdict::text).unwrap()
-        };
         assert!(verdicts(&results).iter().all(|v| v.text() == "not measured"));
         let rates = [(Kind::AtollOne, 60.0, 1.0), (Kind::Distribution, 10.0, 1.0), (Kind::Nginx, 150.0, 1.0)];
         results.rows.insert("manifest-tag".into(), row(&rates));
@@ -221,5 +244,45 @@ mod tests {
             measured.rounds.truncate(1);
         });
         assert!(text(&results, "new tag visible in the other regions, p99").contains("rounds"));
+    }
+    #[test]
+    fn memory_is_doubted_as_rates_are() {
+        let mut results = Results::default();
+        let memory = row(&[(Kind::AtollOne, 1.0, 1.0)]);
+        results.rows.insert("memory-1g".into(), memory);
+        assert_eq!(text(&results, "peak memory"), "met");
+        results.rows.get_mut("memory-1g").unwrap().setting.commit = "abc-dirty".into();
+        assert!(text(&results, "peak memory").contains("differ from the commit"));
+        let servers = &mut results.rows.get_mut("memory-1g").unwrap().servers;
+        let Some(Outcome::Measured(measured)) = servers.get_mut(&Kind::AtollOne) else { panic!("it was measured") };
+        measured.rounds[0].other_load = 0.5;
+        assert!(text(&results, "peak memory").contains("other work"));
+    }
+
+    #[test]
+    fn a_start_is_the_slower_of_both_and_none_without_one() {
+        let mut results = scales(950.0);
+        let figure =
+            |results: &Results| verdicts(results).iter().find(|v| v.what.starts_with("start to ready")).unwrap().figure;
+        assert_eq!((figure(&results), text(&results, "start to ready")), (Some(900.0), "met"));
+        results.scale.values_mut().for_each(|scale| scale.ready_after_kill_ms = None);
+        assert_eq!((figure(&results), text(&results, "start to ready")), (None, "not measured"));
+    }
+
+    #[test]
+    fn sizes_are_doubted_as_rates_are() {
+        let whats = ["pulls at 1,000 tags", "start to ready", "resident at that size"];
+        let all = |results: &Results| whats.map(|what| text(results, what));
+        assert_eq!(all(&scales(950.0)), ["met"; 3]);
+        assert_eq!(all(&scales(900.0)), ["**not met**", "met", "met"]);
+        let mut dirty = scales(950.0);
+        dirty.scale.values_mut().for_each(|scale| scale.setting.commit = "abc-dirty".into());
+        assert!(all(&dirty).iter().all(|text| text.contains("differ from the commit")));
+        let mut disturbed = scales(950.0);
+        disturbed.scale.values_mut().for_each(|scale| scale.starts_other_load = 0.5);
+        assert_eq!(all(&disturbed), ["met", "does not count: other work ran", "met"]);
+        let mut few = scales(950.0);
+        few.scale.values_mut().flat_map(|scale| scale.pulls.values_mut()).for_each(|pull| pull.rounds.truncate(1));
+        assert!(all(&few).iter().all(|text| text.contains("rounds")));
     }
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::process::TICKS_PER_SECOND;
 use crate::servers::Kind;
 
+/// What git puts behind a commit where files differ from it.
+const DIRTY: &str = "-dirty";
+
 /// Where and with what a row was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Setting {
@@ -25,6 +28,11 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
+    /// Whether what was measured is not what the commit says.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.commit.ends_with(DIRTY)
+    }
+
     pub(crate) fn now(servers: BTreeMap<Kind, String>, folder: &std::path::Path) -> Self {
         Self {
             taken: jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string(),

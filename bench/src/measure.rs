@@ -1,6 +1,6 @@
 //! One round: the load of a row at one server, and what both and the machine used meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 
@@ -22,9 +22,15 @@ pub(crate) struct Seen {
     pub(crate) percentiles: Percentiles,
 }
 
-/// Measures a row at a server for about so many seconds.
-pub(crate) async fn round(work: Work, server: &Server, content: &Content, seconds: u64) -> anyhow::Result<Round> {
-    measured(server, load(work, server, content, seconds)).await
+/// Measures a row at a server for about so many seconds. Pulls that are drawn by chance are other ones in each round.
+pub(crate) async fn round(
+    work: Work,
+    server: &Server,
+    content: &Content,
+    seconds: u64,
+    number: u32,
+) -> anyhow::Result<Round> {
+    measured(server, load(work, server, content, seconds, number)).await
 }
 
 /// Measures pulls of any kind; `refused` says whether all answers are to be 404.
@@ -43,11 +49,10 @@ async fn measured(server: &Server, load: impl Future<Output = anyhow::Result<See
     rustix::fs::sync();
     server.forget_peak()?;
     let load_average_before = load_average();
-    let before = (std::time::Instant::now(), busy_seconds(), own_cpu_seconds(), server.usage().cpu_seconds);
+    let (meter, used_before) = (Meter::start(), server.usage().cpu_seconds);
     let Seen { per_second, count, percentiles } = load.await?;
     let usage = server.usage();
-    let (busy, own, used) = (busy_seconds() - before.1, own_cpu_seconds() - before.2, usage.cpu_seconds - before.3);
-    let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
+    let used = usage.cpu_seconds - used_before;
     ensure!(count > 0, "nothing was answered");
     Ok(Round {
         per_second,
@@ -57,11 +62,32 @@ async fn measured(server: &Server, load: impl Future<Output = anyhow::Result<See
         cpu_seconds_per_thousand: used * 1000.0 / count as f64,
         peak_mib: usage.peak_mib,
         load_average_before,
-        other_load: ((busy - own - used) / (before.0.elapsed().as_secs_f64() * cores)).max(0.0),
+        other_load: meter.other_load(used),
     })
 }
 
-async fn load(work: Work, server: &Server, content: &Content, seconds: u64) -> anyhow::Result<Seen> {
+/// Tells what ran on the machine beside the bench and a server since it was started.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    since: Instant,
+    busy: f64,
+    own: f64,
+}
+
+impl Meter {
+    pub(crate) fn start() -> Self {
+        Self { since: Instant::now(), busy: busy_seconds(), own: own_cpu_seconds() }
+    }
+
+    /// The share of all cores that neither the bench took nor the server, which used so many seconds of them.
+    pub(crate) fn other_load(&self, used: f64) -> f64 {
+        let (busy, own) = (busy_seconds() - self.busy, own_cpu_seconds() - self.own);
+        let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
+        ((busy - own - used) / (self.since.elapsed().as_secs_f64() * cores)).max(0.0)
+    }
+}
+
+async fn load(work: Work, server: &Server, content: &Content, seconds: u64, number: u32) -> anyhow::Result<Seen> {
     let (address, time) = (server.http[0], Duration::from_secs(seconds));
     let rate = |(latencies, elapsed): (crate::latency::Latencies, Duration)| Seen {
         per_second: Some(latencies.count() as f64 / elapsed.as_secs_f64()),
@@ -70,7 +96,7 @@ async fn load(work: Work, server: &Server, content: &Content, seconds: u64) -> a
     };
     match work {
         Work::Get { target, connections } => {
-            let (pulls, refused) = (target.load(content, connections), target == Target::UnknownTag);
+            let (pulls, refused) = (target.load(content, connections, number), target == Target::UnknownTag);
             get(server, &pulls, seconds, refused, target.body_bytes(content)).await
         }
         Work::Head { connections } => {

@@ -104,8 +104,19 @@ impl Process {
         }
     }
 
+    /// Ends the server as a crash does: it gets to do nothing more. Returns when it is gone.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL);
+        self.child.wait().context("the server cannot be waited for")?;
+        Ok(())
+    }
+
     /// Ends the server; returns when it is gone.
     pub(crate) fn stop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            // It is gone: its number may be another's by now.
+            return;
+        }
         self.signal(Signal::TERM);
         let start = Instant::now();
         while !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
@@ -171,6 +182,18 @@ mod tests {
     #[test]
     fn this_process_is_resident() {
         assert!(status_mib(std::process::id(), "VmRSS:") > 1.0);
+    }
+
+    #[test]
+    fn what_is_killed_is_gone_at_once_whatever_it_does_about_signals() {
+        let temp = tempfile::tempdir().unwrap();
+        let command = ["sh", "-c", "trap '' TERM; while true; do sleep 0.1; done"];
+        let mut process = Process::start(&command, &temp.path().join("out"), None).unwrap();
+        let start = Instant::now();
+        process.kill().unwrap();
+        assert!(!Path::new(&format!("/proc/{}", process.root())).exists());
+        drop(process);
+        assert!(start.elapsed() < END_WAIT);
     }
 
     #[test]

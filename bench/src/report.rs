@@ -1,4 +1,5 @@
-//! `cargo xtask bench report`: the tables of docs/benchmarks.md, between markers, from the results.
+//! `cargo xtask bench report`: the tables of docs/benchmarks.md, between markers, from the results, and the results
+//! themselves beside it, since target/ is not committed.
 
 use std::fmt::Write as _;
 
@@ -6,15 +7,16 @@ use anyhow::{Context, bail};
 
 use crate::args::ReportArgs;
 use crate::limits::verdicts;
-use crate::results::{Measured, Outcome, Results, RowResult};
+use crate::machine::Setting;
+use crate::results::{Measured, Outcome, Results, Round, RowResult};
 use crate::rows::ROWS;
 use crate::servers::Kind;
-use crate::table::{by_size, number, rate_and_p99, ratio, scale_lines};
+use crate::table::{by_size, number, other_load, rate_and_latencies, ratio, scale_lines, scale_spreads};
 
 const BEGIN: &str = "<!-- bench: begin; written by `cargo xtask bench report` -->";
 const END: &str = "<!-- bench: end -->";
 
-/// Writes what is between the markers anew.
+/// Writes what is between the markers anew, and the JSON whole.
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let results = Results::read(&args.results)?;
     if results.rows.is_empty() && results.scale.is_empty() {
@@ -23,7 +25,9 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let page = std::fs::read_to_string(&args.page).with_context(|| format!("cannot read {}", args.page.display()))?;
     let page = replaced(&page, &tables(&results)?).with_context(|| args.page.display().to_string())?;
     std::fs::write(&args.page, page).with_context(|| format!("cannot write {}", args.page.display()))?;
-    println!("{} has the tables of {}", args.page.display(), args.results.display());
+    let json = args.page.with_extension("json");
+    std::fs::write(&json, results.json()?).with_context(|| format!("cannot write {}", json.display()))?;
+    println!("{} has the tables of {}, {} its results", args.page.display(), args.results.display(), json.display());
     Ok(())
 }
 
@@ -59,11 +63,11 @@ fn measured(results: &Results) -> impl Iterator<Item = (&'static str, &'static s
 }
 
 fn rates(text: &mut String, results: &Results) -> anyhow::Result<()> {
-    writeln!(text, "\n### Per second, 99th percentile in ms in brackets\n")?;
+    writeln!(text, "\n### Per second, p50 and p99 in ms in brackets\n")?;
     header(text, &Kind::ALL)?;
     for (_, title, row) in measured(results) {
         let cell = |kind: &Kind| match row.servers.get(kind) {
-            Some(Outcome::Measured(measured)) => rate_and_p99(measured),
+            Some(Outcome::Measured(measured)) => rate_and_latencies(measured),
             Some(Outcome::Invalid { .. }) => "**invalid**".to_owned(),
             None => String::new(),
         };
@@ -126,43 +130,34 @@ fn scale(text: &mut String, results: &Results) -> anyhow::Result<()> {
     for (name, values) in scale_lines(&sizes) {
         writeln!(text, "| {name} | {} |", values.join(" | "))?;
     }
+    writeln!(text, "\n### Spread at size, percent of the median\n\n| | {} |", names.join(" | "))?;
+    writeln!(text, "|---|{}", "---|".repeat(names.len()))?;
+    for (name, values) in scale_spreads(&sizes) {
+        writeln!(text, "| {} | {} |", name.trim_start_matches("spread: "), values.join(" | "))?;
+    }
     Ok(())
 }
 
 /// Where all was measured; rows that were measured apart have lines apart.
 fn settings(text: &mut String, results: &Results) -> anyhow::Result<()> {
-    let rows =
-        measured(results).map(|(name, _, row)| (name.to_owned(), &row.setting, row.seconds, row.servers.values()));
     writeln!(
         text,
-        "\n### Measured on\n\n| row | when | commit | rounds | load average before |\n|---|---|---|---|---|"
+        "\n### Measured on\n\n| row | when | commit | rounds | load average before | other load at most |\n\
+         |---|---|---|---|---|---|"
     )?;
     let mut machines = Vec::new();
-    for (name, setting, seconds, servers) in rows {
-        let rounds: Vec<_> =
-            servers.filter_map(|s| if let Outcome::Measured(m) = s { Some(&m.rounds) } else { None }).collect();
-        let count = rounds.iter().map(|r| r.len()).max().unwrap_or(0);
-        let loads = rounds.iter().flat_map(|r| r.iter().map(|round| round.load_average_before));
-        let (low, high) = loads.fold((f64::MAX, 0.0_f64), |(low, high), load| (low.min(load), high.max(load)));
-        writeln!(
-            text,
-            "| {name} | {} | {} | {count} of {seconds} s | {low:.1} to {high:.1} |",
-            setting.taken, setting.commit
-        )?;
-        let versions = setting.servers.iter().map(|(kind, version)| format!("{kind}: {version}"));
-        let machine = format!(
-            "{}, {} cores, {} MiB, {}, {}; {}",
-            setting.processor,
-            setting.cores,
-            setting.memory_mib,
-            setting.kernel,
-            setting.file_system,
-            setting.generator
-        );
-        machines.extend(std::iter::once(machine).chain(versions));
+    for (name, _, row) in measured(results) {
+        let servers: Vec<&Measured> = Kind::ALL.iter().filter_map(|kind| row.measured(*kind)).collect();
+        let count = servers.iter().map(|server| server.rounds.len()).max().unwrap_or(0);
+        let rounds = servers.iter().flat_map(|server| &server.rounds);
+        writeln!(text, "| {name} | {} |", taken(&row.setting, count, row.seconds, rounds))?;
+        machines.extend(machine(&row.setting));
     }
     for scale in by_size(results) {
-        writeln!(text, "| scale, {} | {} | {} | | |", scale.size.name(), scale.setting.taken, scale.setting.commit)?;
+        let count = scale.pulls.values().map(|pull| pull.rounds.len()).max().unwrap_or(0);
+        let cells = taken(&scale.setting, count, scale.seconds, scale.rounds());
+        writeln!(text, "| scale, {} | {cells} |", scale.size.name())?;
+        machines.extend(machine(&scale.setting));
     }
     machines.sort();
     machines.dedup();
@@ -171,6 +166,25 @@ fn settings(text: &mut String, results: &Results) -> anyhow::Result<()> {
         writeln!(text, "- {machine}")?;
     }
     Ok(())
+}
+
+/// When something was measured, of which commit, in how many rounds of how many seconds, and what ran beside it.
+fn taken<'a>(setting: &Setting, count: usize, seconds: u64, rounds: impl Iterator<Item = &'a Round>) -> String {
+    let start = (f64::MAX, 0.0_f64, 0.0_f64, false);
+    let (low, high, other, disturbed) = rounds.fold(start, |(low, high, other, disturbed), round| {
+        let before = round.load_average_before;
+        (low.min(before), high.max(before), other.max(round.other_load), disturbed || round.disturbed())
+    });
+    let loads = if low > high { String::new() } else { format!("{low:.1} to {high:.1}") };
+    let other = other_load(other, disturbed);
+    format!("{} | {} | {count} of {seconds} s | {loads} | {other}", setting.taken, setting.commit)
+}
+
+/// The machine, and the versions of what ran on it.
+fn machine(setting: &Setting) -> impl Iterator<Item = String> {
+    let Setting { processor, cores, memory_mib, kernel, file_system, generator, .. } = setting;
+    let machine = format!("{processor}, {cores} cores, {memory_mib} MiB, {kernel}, {file_system}; {generator}");
+    std::iter::once(machine).chain(setting.servers.iter().map(|(kind, version)| format!("{kind}: {version}")))
 }
 
 #[cfg(test)]
@@ -193,9 +207,41 @@ mod tests {
         let rates = [(Kind::AtollOne, 64_000.0, 1.5), (Kind::Distribution, 10_000.0, 10.0)];
         results.rows.insert("manifest-tag".into(), row(&rates));
         let text = tables(&results).unwrap();
-        for part in ["### Limits", "| 6.40 | met |", "64,000 (1.5)", "| manifest GET by tag |", "CPU seconds", "Linux"]
+        for part in
+            ["### Limits", "| 6.40 | met |", "64,000 (0.75, 1.50)", "| manifest GET by tag |", "CPU seconds", "Linux"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+    #[test]
+    fn sizes_have_their_rounds_their_spread_and_what_ran_beside_them() {
+        let mut results = crate::results::tests::scales(900.0);
+        let large = results.scale.get_mut("1000000-tags-2000000-records").unwrap();
+        large.pulls.values_mut().for_each(|pull| pull.rounds[0].other_load = 0.4);
+        let text = tables(&results).unwrap();
+        for part in [
+            "### Spread at size",
+            "| manifest GET, any tag of all | 1,000 (1.00, 2.00) | 900 (1.00, 2.00) ! |",
+            "| start to ready after kill -9 | 22 | 22 |",
+            "| scale, 1000-tags-2000-records | 2026-01-01 00:00 UTC | abc | 3 of 5 s | 0.2 to 0.2 | 1 % |",
+            "| 3 of 5 s | 0.2 to 0.2 | 40 % ! |",
+            "- a processor, 2 cores",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_results_are_written_beside_the_page_and_a_second_time_alike() {
+        let temp = tempfile::tempdir().unwrap();
+        let args = ReportArgs { results: temp.path().join("results.json"), page: temp.path().join("benchmarks.md") };
+        std::fs::write(&args.page, format!("# Benchmarks\n\n{BEGIN}\n{END}\n")).unwrap();
+        crate::results::tests::scales(900.0).write(&args.results).unwrap();
+        let read = || std::fs::read_to_string(temp.path().join("benchmarks.json")).unwrap();
+        run(&args).unwrap();
+        let once = read();
+        run(&args).unwrap();
+        assert!(once.ends_with("}\n") && once == read(), "{once}");
+        assert!(Results::read(&temp.path().join("benchmarks.json")).unwrap().scale.len() == 2);
     }
 }

@@ -1,6 +1,7 @@
 //! The results, as they are written down: one file, in which a row that is measured again replaces what it was.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -17,7 +18,7 @@ pub(crate) struct Results {
     /// By name of the row.
     #[serde(default)]
     pub(crate) rows: BTreeMap<String, RowResult>,
-    /// By what was filled in, such as `1000`.
+    /// By what was filled in, such as `1000-tags-2000-records`.
     #[serde(default)]
     pub(crate) scale: BTreeMap<String, Scale>,
 }
@@ -72,7 +73,7 @@ pub(crate) struct Round {
 }
 
 /// Above this share the machine was not the bench's alone.
-const OTHER_LOAD_MAX: f64 = 0.15;
+pub(crate) const OTHER_LOAD_MAX: f64 = 0.15;
 
 impl Round {
     /// Whether something else ran meanwhile.
@@ -106,6 +107,11 @@ impl Measured {
         self.figure(|round| round.peak_mib)
     }
 
+    /// The most that others took of all cores in any round.
+    pub(crate) fn other_load(&self) -> f64 {
+        self.rounds.iter().map(|round| round.other_load).fold(0.0, f64::max)
+    }
+
     pub(crate) fn disturbed(&self) -> bool {
         self.rounds.iter().any(Round::disturbed)
     }
@@ -137,9 +143,14 @@ impl Results {
         let folder = file.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&mut temporary, self)?;
+        temporary.write_all(self.json()?.as_bytes())?;
         temporary.persist(file).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(())
+    }
+
+    /// As JSON whose lines change only where results do: fields in the order in which they are declared, names sorted.
+    pub(crate) fn json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     pub(crate) fn measured(&self, row: &str, kind: Kind) -> Option<&Measured> {
@@ -166,7 +177,17 @@ pub(crate) mod tests {
 
     /// A row in which each server has three equal rounds.
     pub(crate) fn row(servers: &[(Kind, f64, f64)]) -> RowResult {
-        let setting = Setting {
+        let outcome = |rate, p99| Outcome::Measured(measured(rate, p99));
+        let servers = servers.iter().map(|(kind, rate, p99)| (*kind, outcome(*rate, *p99))).collect();
+        RowResult { setting: setting(), seconds: 1, servers }
+    }
+
+    fn measured(per_second: f64, p99_ms: f64) -> Measured {
+        Measured { rounds: vec![round(per_second, p99_ms); 3], fsyncs_per_push: None }
+    }
+
+    fn setting() -> Setting {
+        Setting {
             taken: "2026-01-01 00:00 UTC".into(),
             commit: "abc".into(),
             processor: "a processor".into(),
@@ -176,11 +197,39 @@ pub(crate) mod tests {
             file_system: "ext4".into(),
             generator: "wrk".into(),
             servers: BTreeMap::new(),
+        }
+    }
+
+    /// Two sizes with three equal rounds of one pull each, of which the large one has the given rate.
+    pub(crate) fn scales(large_rate: f64) -> Results {
+        let scale = |tags: u64, rate| Scale {
+            setting: setting(),
+            size: crate::scale::Size { tags, blobs: tags / 50, records: tags * 2 },
+            seconds: 5,
+            fill_seconds: 1.0,
+            ready_ms: Figure { median: 200.0, min: 190.0, max: 210.0 },
+            ready_after_kill_ms: Some(Figure { median: 900.0, min: 800.0, max: 1000.0 }),
+            starts_other_load: 0.01,
+            resident_mib: Figure { median: 60.0, min: 60.0, max: 60.0 },
+            peak_mib: 100.0,
+            snapshot: None,
+            pulls: [("manifest-tag".to_owned(), measured(rate, 2.0))].into(),
         };
-        let outcome =
-            |rate, p99| Outcome::Measured(Measured { rounds: vec![round(rate, p99); 3], fsyncs_per_push: None });
-        let servers = servers.iter().map(|(kind, rate, p99)| (*kind, outcome(*rate, *p99))).collect();
-        RowResult { setting, seconds: 1, servers }
+        let sizes = [scale(1_000, 1_000.0), scale(1_000_000, large_rate)];
+        let scale = sizes.into_iter().map(|scale| (scale.size.name(), scale)).collect();
+        Results { scale, ..Results::default() }
+    }
+
+    #[test]
+    fn scale_of_an_earlier_bench_is_read() {
+        let mut json = serde_json::to_value(scales(900.0)).unwrap();
+        for scale in json["scale"].as_object_mut().unwrap().values_mut() {
+            for field in ["seconds", "ready_after_kill_ms", "starts_other_load"] {
+                scale.as_object_mut().unwrap().remove(field).unwrap();
+            }
+        }
+        let read: Results = serde_json::from_value(json).unwrap();
+        assert!(read.scale.values().all(|scale| scale.ready_after_kill_ms.is_none() && scale.seconds == 0));
     }
 
     #[test]
@@ -196,6 +245,7 @@ pub(crate) mod tests {
         let read = Results::read(&file).unwrap();
         assert_eq!(read.measured("blob-4k", Kind::AtollOne).unwrap().per_second().unwrap().median, 10.0);
         assert!(read.measured("blob-4k", Kind::Nginx).is_none());
+        assert_eq!(read.json().unwrap(), results.json().unwrap());
         std::fs::write(&file, "{").unwrap();
         assert!(Results::read(&file).is_err());
     }

@@ -158,11 +158,11 @@ impl Target {
         }
     }
 
-    pub(crate) fn load(self, content: &Content, connections: u64) -> Load {
+    pub(crate) fn load(self, content: &Content, connections: u64, round: u32) -> Load {
         let (path, range) = self.request(content);
         let accept = format!("Accept: {}", crate::content::MANIFEST_TYPE);
         let script = if self == Self::Mixed { mixed_script(content) } else { String::new() };
-        Load { path, headers: range.into_iter().chain([accept]).collect(), connections, script }
+        Load { path, headers: range.into_iter().chain([accept]).collect(), connections, script, round }
     }
 
     /// Bytes of body that an answer has at least, over many answers.

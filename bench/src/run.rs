@@ -19,6 +19,8 @@ use crate::{fsyncs, measure, table, verify};
 /// Pushes of which syncs are counted, for each client at once.
 const COUNTED_PUSHES: usize = 4;
 const WARM_UP_SECONDS: u64 = 1;
+/// Comes before the first, and draws otherwise than all of them.
+const WARM_UP_ROUND: u32 = 0;
 
 /// Measures what was chosen; fails when a row is invalid.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -111,8 +113,8 @@ impl<'a> Bench<'a> {
             for (kind, rounds) in &mut *outcomes {
                 self.bar.set_message(format!("{} {kind} {number}", row.name));
                 let measured = match rounds {
-                    Ok(_) if row.pulls() => self.pull(row, &servers[kind]).await,
-                    Ok(_) => self.alone(row, *kind).await,
+                    Ok(_) if row.pulls() => self.pull(row, &servers[kind], number).await,
+                    Ok(_) => self.alone(row, *kind, number).await,
                     Err(_) => continue,
                 };
                 self.bar.inc(1);
@@ -138,21 +140,21 @@ impl<'a> Bench<'a> {
             }
         };
         verify::check(row.work, server.http[0], &self.content).await?;
-        measure::round(row.work, server, &self.content, WARM_UP_SECONDS).await.map(drop)
+        measure::round(row.work, server, &self.content, WARM_UP_SECONDS, WARM_UP_ROUND).await.map(drop)
     }
 
-    async fn pull(&self, row: &Row, server: &Server) -> anyhow::Result<Round> {
-        measure::round(row.work, server, &self.content, self.args.seconds).await
+    async fn pull(&self, row: &Row, server: &Server, number: u32) -> anyhow::Result<Round> {
+        measure::round(row.work, server, &self.content, self.args.seconds, number).await
     }
 
     /// A round of what stores: by a server of its own, whose data goes with it.
-    async fn alone(&self, row: &Row, kind: Kind) -> anyhow::Result<Round> {
+    async fn alone(&self, row: &Row, kind: Kind, number: u32) -> anyhow::Result<Round> {
         let folder = tempfile::tempdir_in(self.folder.path())?;
         let server = Server::start(kind, folder.path(), &self.args.programs, false).await?;
         if let Work::Push { layer, at_once } = row.work {
             Pusher::new(layer, at_once).run(server.http[0], Until::Count(at_once)).await?;
         }
-        measure::round(row.work, &server, &self.content, self.args.seconds).await
+        measure::round(row.work, &server, &self.content, self.args.seconds, number).await
     }
 
     async fn outcome(&self, row: &Row, kind: Kind, rounds: anyhow::Result<Vec<Round>>) -> Outcome {

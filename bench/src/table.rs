@@ -40,8 +40,6 @@ fn cells(kind: Kind, measured: &Measured) -> Vec<String> {
     let median = |figure: Option<Figure>, digits| figure.map_or(NONE.to_owned(), |f| number(f.median, digits));
     let spread =
         measured.per_second().or(measured.p50_ms()).map_or(NONE.to_owned(), |f| format!("{:.0} %", f.spread_percent()));
-    let other = measured.rounds.iter().map(|round| round.other_load).fold(0.0, f64::max) * 100.0;
-    let mark = if measured.disturbed() { " !" } else { "" };
     vec![
         kind.to_string(),
         median(measured.per_second(), 0),
@@ -51,8 +49,13 @@ fn cells(kind: Kind, measured: &Measured) -> Vec<String> {
         median(measured.cpu(), 3),
         median(measured.peak_mib(), 0),
         measured.fsyncs_per_push.map_or(NONE.to_owned(), |count| number(count, 1)),
-        format!("{other:.0} %{mark}"),
+        other_load(measured.other_load(), measured.disturbed()),
     ]
+}
+
+/// The share of all cores that others took, marked where it was too much.
+pub(crate) fn other_load(share: f64, disturbed: bool) -> String {
+    format!("{:.0} %{}", share * 100.0, if disturbed { " !" } else { "" })
 }
 
 /// Rates of all rows, and how often those of Atoll are those of its peers.
@@ -83,7 +86,7 @@ pub(crate) fn scale(results: &Results) -> String {
     table.set_header(
         [String::new()].into_iter().chain(sizes.iter().map(|s| format!("{} tags", number(s.size.tags as f64, 0)))),
     );
-    for (name, values) in scale_lines(&sizes) {
+    for (name, values) in scale_lines(&sizes).into_iter().chain(scale_spreads(&sizes)) {
         table.add_row([name].into_iter().chain(values));
     }
     table.to_string()
@@ -97,32 +100,61 @@ pub(crate) fn by_size(results: &Results) -> Vec<&Scale> {
 
 /// What is told of each size: a name, and a text for each.
 pub(crate) fn scale_lines(sizes: &[&Scale]) -> Vec<(String, Vec<String>)> {
-    let line = |name: &str, of: &dyn Fn(&Scale) -> String| (name.to_owned(), sizes.iter().map(|s| of(s)).collect());
+    let line = |name: &str, of: &dyn Fn(&Scale) -> String| line(sizes, name.to_owned(), of);
     let mut lines = vec![
         line("records of blobs in repositories", &|s| number(s.size.records as f64, 0)),
         line("of them different blobs", &|s| number(s.size.blobs as f64, 0)),
         line("filled in, s", &|s| number(s.fill_seconds, 0)),
-        line("start to ready, ms", &|s| number(s.ready_ms.median, 0)),
+        line("start to ready after a good end, ms", &|s| number(s.ready_ms.median, 0)),
+        line("start to ready after kill -9, ms", &|s| {
+            s.ready_after_kill_ms.map_or(NONE.to_owned(), |figure| number(figure.median, 0))
+        }),
+        line("other load while starting", &|s| other_load(s.starts_other_load, s.starts_disturbed())),
         line("resident when ready, MiB", &|s| number(s.resident_mib.median, 0)),
         line("peak over all pulls, MiB", &|s| number(s.peak_mib, 0)),
         line("newest snapshot, ms", &|s| s.snapshot.map_or(NONE.to_owned(), |made| number(made.ms, 0))),
         line("its files, MiB", &|s| s.snapshot.map_or(NONE.to_owned(), |made| number(made.mib, 1))),
     ];
     for pull in crate::scale::PULLS {
-        let of = |s: &Scale| s.pulls.get(pull.name).map_or(NONE.to_owned(), rate_and_p99);
+        let of = |s: &Scale| s.pulls.get(pull.name).map_or(NONE.to_owned(), rate_and_latencies);
         lines.push(line(pull.title, &of));
     }
     lines
 }
 
-/// `12,790 (10.7)`; where there is no rate, `p50 1.2, p99 3.4 ms`.
-pub(crate) fn rate_and_p99(measured: &Measured) -> String {
+/// How far the rounds and starts of each size lie apart, in percent of the median.
+pub(crate) fn scale_spreads(sizes: &[&Scale]) -> Vec<(String, Vec<String>)> {
+    let line = |name: &str, of: &dyn Fn(&Scale) -> Option<Figure>| {
+        line(sizes, format!("spread: {name}"), &|s| of(s).map_or(NONE.to_owned(), |f| number(f.spread_percent(), 0)))
+    };
+    let mut lines = vec![
+        line("start to ready after a good end", &|s| Some(s.ready_ms)),
+        line("start to ready after kill -9", &|s| s.ready_after_kill_ms),
+        line("resident when ready", &|s| Some(s.resident_mib)),
+    ];
+    for pull in crate::scale::PULLS {
+        lines.push(line(pull.title, &|s| s.pulls.get(pull.name)?.per_second()));
+    }
+    lines
+}
+
+fn line(sizes: &[&Scale], name: String, of: &dyn Fn(&Scale) -> String) -> (String, Vec<String>) {
+    (name, sizes.iter().map(|size| of(size)).collect())
+}
+
+/// `12,790 (0.41, 10.7)`, which are p50 and p99; where there is no rate, `p50 1.20, p99 3.40 ms`.
+pub(crate) fn rate_and_latencies(measured: &Measured) -> String {
     let (Some(p50), Some(p99)) = (measured.p50_ms(), measured.p99_ms()) else { return NONE.to_owned() };
     let text = match measured.per_second() {
-        Some(rate) => format!("{} ({})", rate_text(rate.median), number(p99.median, 1)),
-        None => format!("p50 {}, p99 {} ms", number(p50.median, 1), number(p99.median, 1)),
+        Some(rate) => format!("{} ({}, {})", rate_text(rate.median), ms_text(p50.median), ms_text(p99.median)),
+        None => format!("p50 {}, p99 {} ms", ms_text(p50.median), ms_text(p99.median)),
     };
     if measured.disturbed() { format!("{text} !") } else { text }
+}
+
+/// Times below ten milliseconds need their digits.
+fn ms_text(ms: f64) -> String {
+    number(ms, if ms < 10.0 { 2 } else { 1 })
 }
 
 /// Small rates need their digits.
@@ -157,6 +189,7 @@ mod tests {
         assert_eq!(number(999.0, 1), "999.0");
         assert_eq!(number(-1234.56, 2), "-1,234.56");
         assert_eq!(rate_text(2.345), "2.3");
+        assert_eq!((ms_text(0.414), ms_text(33_652.71)), ("0.41".into(), "33,652.7".into()));
     }
 
     #[test]
@@ -168,6 +201,14 @@ mod tests {
         let row = find("blob-4k").unwrap();
         let text = ratios(&results, &[row], &[Kind::AtollOne, Kind::Distribution, Kind::Nginx]);
         assert!(text.contains("25.00") && text.contains("50,000") && text.contains(NONE), "{text}");
+    }
+
+    #[test]
+    fn sizes_have_both_starts_and_every_spread() {
+        let text = scale(&crate::results::tests::scales(900.0));
+        for part in ["good end, ms", "kill -9, ms", "900 (1.00, 2.00)", "spread: manifest GET, any tag", "22"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::latency::Percentiles;
 
@@ -20,8 +21,10 @@ pub(crate) struct Load {
     /// Header lines.
     pub(crate) headers: Vec<String>,
     pub(crate) connections: u64,
-    /// Lua that goes before the report, such as a `request` of its own.
+    /// Lua that goes before the report, such as a `request` of its own. What it draws by `math.random` is seeded.
     pub(crate) script: String,
+    /// Number of the round: in each, other requests are drawn.
+    pub(crate) round: u32,
 }
 
 /// What wrk counted.
@@ -60,14 +63,48 @@ done = function(summary, latency, requests)
 end
 "#;
 
+/// Gives each thread its seed. Every one of wrk's threads has a Lua of its own, and each of those would draw the same
+/// numbers, in every round again: what is asked for would be asked for twice in step, and found in caches. `setup` is
+/// run once for each thread by wrk's main one, and `init` then by the thread itself.
+fn seeding(load: &Load, threads: u64) -> String {
+    let seeds: Vec<String> = (0..threads).map(|thread| seed(load, thread).to_string()).collect();
+    format!(
+        "local seeds = {{ {} }}\n\
+         local threads = 0\n\
+         setup = function(thread)\n\
+         \x20 threads = threads + 1\n\
+         \x20 thread:set(\"seed\", seeds[threads])\n\
+         end\n\
+         init = function()\n\
+         \x20 math.randomseed(seed)\n\
+         \x20 for _ = 1, 100 do math.random() end\n\
+         end\n",
+        seeds.join(", ")
+    )
+}
+
+/// Of 53 bits, which a number of Lua holds. It follows from the round, the thread and what is asked for: each of them
+/// draws apart from the others, and all servers are asked for the same.
+fn seed(load: &Load, thread: u64) -> u64 {
+    let asked = Sha256::new().chain_update(&load.path).chain_update(&load.script);
+    let hash = asked.chain_update(load.round.to_le_bytes()).chain_update(thread.to_le_bytes()).finalize();
+    hash.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)) >> 11
+}
+
+/// All that wrk is told in Lua.
+fn script(load: &Load, threads: u64) -> String {
+    let seeding = if load.script.is_empty() { String::new() } else { seeding(load, threads) };
+    format!("{seeding}{}\n{REPORT}", load.script)
+}
+
 /// Runs wrk against an address.
 pub(crate) async fn run(address: SocketAddr, load: &Load, seconds: u64) -> anyhow::Result<Summary> {
-    let script = tempfile::Builder::new().suffix(".lua").tempfile().context("cannot make wrk's script")?;
-    std::fs::write(script.path(), format!("{}\n{REPORT}", load.script))?;
     let threads = THREADS.min(load.connections);
+    let file = tempfile::Builder::new().suffix(".lua").tempfile().context("cannot make wrk's script")?;
+    std::fs::write(file.path(), script(load, threads))?;
     let mut wrk = tokio::process::Command::new("wrk");
     wrk.arg(format!("-t{threads}")).arg(format!("-c{}", load.connections)).arg(format!("-d{seconds}s"));
-    wrk.args(["--timeout", "60s", "--script"]).arg(script.path());
+    wrk.args(["--timeout", "60s", "--script"]).arg(file.path());
     for header in &load.headers {
         wrk.arg("--header").arg(header);
     }
@@ -100,6 +137,25 @@ mod tests {
         assert_eq!((summary.requests, summary.refused, summary.failed), (3000, 2, 1));
         assert!((summary.per_second() - 2000.0).abs() < 1e-6);
         assert_eq!(summary.percentiles(), Percentiles { p50_ms: 0.096, p99_ms: 11.987 });
+    }
+
+    #[test]
+    fn threads_rounds_and_rows_draw_apart_and_servers_alike() {
+        let load = |script: &str, round| Load {
+            path: "/x".into(),
+            headers: Vec::new(),
+            connections: 32,
+            script: script.into(),
+            round,
+        };
+        let all = [load("one", 1), load("one", 2), load("two", 1)];
+        let seeds: Vec<u64> = all.iter().flat_map(|load| [seed(load, 0), seed(load, 1)]).collect();
+        assert_eq!(seeds.iter().collect::<std::collections::BTreeSet<_>>().len(), seeds.len(), "{seeds:?}");
+        assert!(seeds.iter().all(|seed| *seed < 1 << 53), "{seeds:?}");
+        let text = script(&load("one", 1), 2);
+        assert!(text.contains(&format!("{{ {}, {} }}", seeds[0], seeds[1])), "{text}");
+        assert_eq!(text, script(&load("one", 1), 2));
+        assert!(!script(&load("", 1), 2).contains("randomseed"), "what draws nothing needs no seed");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Atoll, as an operator runs it: `atoll serve` with the defaults of a real node; metrics and spans are always on.
+//! Atoll, as an operator runs it: `atoll serve` with the defaults of a real node. Metrics are always on; spans are made
+//! for the log alone, since `otlp_endpoint`, which has no default, is not set: none are exported.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -194,6 +194,11 @@ impl Server {
         self.processes.iter().map(Process::resident_mib).sum()
     }
 
+    /// Ends all its processes as a crash of them does.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.processes.iter_mut().try_for_each(Process::kill)
+    }
+
     pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
         self.processes.iter().try_for_each(Process::forget_peak)
     }
