@@ -376,6 +376,8 @@ pub(crate) struct History {
     pub(crate) unfinished_before: u64,
     /// Copies were damaged on purpose: what a store holds is not what it was given.
     pub(crate) damaged: bool,
+    /// Names of the faults that have begun; none where nobody has written them down.
+    pub(crate) faults: Vec<&'static str>,
 }
 
 impl History {

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use crate::checkers::i13_bounds::unfinished;
+use crate::checkers::{i08_final_deletes::is_final, i13_bounds::unfinished};
 use crate::client::Client;
 use crate::cluster::{Cluster, NODES};
 use crate::content::{Blob, Image};
 use crate::history::{
-    Brought, HashCheck, Healing, Outcome, Pushed, Recorder, Span, StoresAtRest, TagAction, TagAnswer, What,
+    Brought, Deleted, HashCheck, Healing, Outcome, Pushed, Recorder, Span, StoresAtRest, TagAction, TagAnswer, What,
 };
 use crate::stores::{Stores, temporary_files};
-use crate::workload::{BlobRead, Known, World, brought};
+use crate::workload::{BlobRead, Gone, Known, Why, World, brought};
 
 /// How long a cluster may take to heal.
 const HEALING_MAX: Duration = Duration::from_secs(60);
@@ -22,6 +22,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 /// Readers of the audit.
 const READERS: usize = 4;
+/// Deleted blobs of earlier rounds that an audit looks for; those of a round that are kept for later ones.
+const GONE_AGAIN_MAX: usize = 200;
+const GONE_OF_ROUND_MAX: usize = 40;
+/// Of what earlier rounds did.
+const BEFORE: Span = Span { node: 0, start: 0, end: 0 };
 
 /// Waits until the cluster is healed, and writes down how long that took and what was missing.
 pub(crate) fn heal(cluster: &mut Cluster, recorder: &Recorder) {
@@ -111,70 +116,91 @@ fn pulls(reader: &Client, path: &str, right: &[u8]) -> anyhow::Result<()> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     images: Vec<Known>,
+    /// Blobs that were deleted and are not linked again by their repository, to which no later round pushes.
+    gone: Vec<Gone>,
     /// Upload sessions that nobody ended.
     unfinished: u64,
 }
 
 impl Ledger {
-    /// Takes over what a round pushed and did not delete.
+    /// Takes over what a round pushed and did not delete, and some of what it did.
     pub(crate) fn add(&mut self, world: &World) {
         self.images.extend(world.known());
+        let gone: Vec<Gone> =
+            world.recorder.look(|h| world.gone().into_iter().filter(|g| is_final(h, &g.deleted)).collect());
+        self.gone.extend(spread(&gone, GONE_OF_ROUND_MAX).cloned());
         self.unfinished += world.recorder.look(unfinished);
-    }
-
-    /// Some of it, evenly spread.
-    fn sample(&self, most: usize) -> impl Iterator<Item = &Known> {
-        self.images.iter().step_by(self.images.len().div_ceil(most.max(1)).max(1))
     }
 
     /// Its pushes, as if they had been made in this history.
     fn pushes(known: &Known) -> impl Iterator<Item = Pushed> + '_ {
+        known.image.children.iter().chain([&known.image]).flat_map(|image| Self::pushes_of(known, image))
+    }
+
+    fn pushes_of<'a>(known: &'a Known, image: &'a Image) -> impl Iterator<Item = Pushed> + 'a {
         let pushed = |what, digest: String, bytes: u64, blobs| Pushed {
             what,
             repository: known.repository.clone(),
             digest,
             bytes,
             blobs,
-            span: Span { node: 0, start: 0, end: 0 },
+            span: BEFORE,
             outcome: Outcome::Ok,
             status: 201,
             revision: Some(known.revision),
         };
-        let blobs: Vec<String> = known.image.blobs.iter().map(|b| b.digest.to_string()).collect();
-        let manifest = pushed(What::Manifest, known.image.digest.to_string(), 0, blobs);
+        let manifest = pushed(What::Manifest, image.digest.to_string(), 0, image.references());
         let each =
-            known.image.blobs.iter().map(move |b| pushed(What::Blob, b.digest.to_string(), b.bytes as u64, Vec::new()));
+            image.blobs.iter().map(move |b| pushed(What::Blob, b.digest.to_string(), b.bytes as u64, Vec::new()));
         each.chain([manifest])
     }
+}
+
+/// Some of them, evenly spread.
+fn spread<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
+    all.iter().step_by(all.len().div_ceil(most.max(1)).max(1))
 }
 
 /// Looks into the stores, and reads all that was acknowledged, and what was deleted, at every node.
 pub(crate) fn audit(cluster: &Cluster, world: &Arc<World>, ledger: &Ledger, again: usize) {
     world.recorder.add(|h| h.unfinished_before = ledger.unfinished);
-    for old in ledger.sample(again) {
-        world.recorder.add(|h| h.pushed.extend(Ledger::pushes(old)));
-    }
+    let images: Vec<Known> = spread(&ledger.images, again).cloned().collect();
+    let gone: Vec<Gone> = spread(&ledger.gone, again.min(GONE_AGAIN_MAX)).cloned().collect();
+    world.recorder.add(|h| {
+        h.pushed.extend(images.iter().flat_map(Ledger::pushes));
+        h.deleted.extend(gone.iter().map(|g| Deleted { span: BEFORE, ..g.deleted.clone() }));
+    });
     // First: a pull may heal what a store lacks.
     look_into_stores(cluster, &world.recorder);
-    let due: Vec<Known> = world.known().into_iter().chain(world.taken()).chain(ledger.sample(again).cloned()).collect();
-    let share = due.len().div_ceil(READERS).max(1);
-    std::thread::scope(|scope| {
-        for part in due.chunks(share) {
-            scope.spawn(move || part.iter().for_each(|known| read_everywhere(world, known)));
-        }
-    });
+    let due = [world.known(), world.taken(), images].concat();
+    share_out(&due, |known| read_everywhere(world, known));
+    share_out(&[world.gone(), gone].concat(), |gone| look_for(world, gone));
     read_tags(world);
     compare_states(cluster, &world.recorder);
 }
 
-fn read_everywhere(world: &World, known: &Known) {
-    let manifest = known.image.digest.to_string();
-    for node in 0..world.clients.len() {
-        let there = world.read_manifest(node, &known.repository, &known.image, None, true);
-        for blob in &known.image.blobs {
-            let of_manifest = (there == Brought::Right).then_some(manifest.as_str());
-            world.read_blob(node, &BlobRead { of_manifest, at_rest: true, ..BlobRead::whole(&known.repository, blob) });
+/// Among the readers.
+fn share_out<T: Sync>(due: &[T], each: impl Fn(&T) + Sync) {
+    std::thread::scope(|scope| {
+        for part in due.chunks(due.len().div_ceil(READERS).max(1)) {
+            scope.spawn(|| part.iter().for_each(&each));
         }
+    });
+}
+
+fn read_everywhere(world: &World, known: &Known) {
+    for node in 0..world.clients.len() {
+        let why = Why { at_rest: true, ..Why::default() };
+        let shown = world.read_manifest(node, &known.repository, &known.image, why) == Brought::Right;
+        world.read_parts(node, &known.repository, &known.image, shown, true);
+    }
+}
+
+/// A blob that was deleted, in its repository.
+fn look_for(world: &World, gone: &Gone) {
+    for node in 0..world.clients.len() {
+        let read = BlobRead { at_rest: true, ..BlobRead::whole(&gone.deleted.repository, &gone.blob) };
+        world.read_blob(node, &read);
     }
 }
 
@@ -235,4 +261,33 @@ fn compare_states(cluster: &Cluster, recorder: &Recorder) {
         Err(error) => HashCheck { nodes: Vec::new(), equal: false, failure: Some(format!("{error:#}")) },
     };
     recorder.add(|h| h.hashes.push(check));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spread_is_bounded_and_reaches_over_all() {
+        let all: Vec<usize> = (0..100).collect();
+        let of = |most| spread(&all, most).copied().collect::<Vec<_>>();
+        assert_eq!(of(usize::MAX), all);
+        assert_eq!(of(4), [0, 25, 50, 75]);
+        assert!(of(30).len() <= 30 && of(30).last() > Some(&90));
+        assert_eq!(of(0), [0], "at least one");
+        assert_eq!(spread(&[0; 0], 5).count(), 0);
+    }
+
+    #[test]
+    fn an_index_of_an_earlier_round_stands_with_its_children() {
+        let image = |seed| Image::new(seed, vec![Blob::new(seed, 100)], None);
+        let index = Image::index(3, vec![image(1), image(2)]);
+        let known = Known { repository: "r".into(), tags: Vec::new(), image: index.clone(), revision: 7 };
+        let pushes: Vec<Pushed> = Ledger::pushes(&known).collect();
+        let manifests: Vec<&Pushed> = pushes.iter().filter(|p| p.what == What::Manifest).collect();
+        assert_eq!(manifests.len(), 3);
+        assert_eq!(manifests[2].digest, index.digest.to_string());
+        assert_eq!(manifests[2].blobs, index.references());
+        assert!(pushes.iter().all(|p| p.revision == Some(7)));
+    }
 }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::i10_sessions::owner_lived;
 use crate::history::{Brought, Deleted, History, Outcome, Pushed, SessionStep, Step, What};
 
-/// A put is never told that a blob is missing whose upload or mount was acknowledged before; a delete of a blob that a
-/// manifest refers to is refused; one in another repository takes nothing away from this one; a session that is slow is
-/// not ended.
+/// A put is never told that a blob is missing whose upload or mount was acknowledged before, or a child whose put was; a
+/// delete of a blob or a child that a manifest refers to is refused; one in another repository takes nothing away from
+/// this one; a session that is slow is not ended.
 pub(super) fn check(history: &History) -> Vec<String> {
     let always = deletes_of_referenced(history).into_iter().chain(lost_sessions(history));
     if history.damaged {
@@ -54,21 +54,22 @@ fn gone_with_another(history: &History) -> impl Iterator<Item = String> + '_ {
 }
 
 fn missing_at_put(history: &History) -> impl Iterator<Item = String> + '_ {
-    let mut linked: HashMap<(&str, &str), u64> = HashMap::new();
-    for push in history.pushed.iter().filter(|p| p.what == What::Blob && p.outcome == Outcome::Ok) {
-        let end = linked.entry((&push.repository, &push.digest)).or_insert(u64::MAX);
+    let mut pushed: HashMap<(&str, &str), u64> = HashMap::new();
+    for push in history.pushed.iter().filter(|p| p.outcome == Outcome::Ok) {
+        let end = pushed.entry((&push.repository, &push.digest)).or_insert(u64::MAX);
         *end = push.span.end.min(*end);
     }
-    let unlinked = |repository: &str, digest: &str| {
-        history.deleted.iter().any(|d| d.what == What::Blob && d.repository == repository && d.digest == digest)
+    let is_deleted = |repository: &str, digest: &str| {
+        let mut deleted = history.deleted.iter().filter(|d| d.outcome != Outcome::Failed);
+        deleted.any(|d| d.repository == repository && d.digest == digest)
     };
     let refused = history.pushed.iter().filter(|p| p.what == What::Manifest && p.status == 404);
     refused.filter_map(move |put| {
-        let there = |b: &String| linked.get(&(&*put.repository, &**b)).is_some_and(|end| *end < put.span.start);
-        let all = put.blobs.iter().all(|b| there(b) && !unlinked(&put.repository, b));
+        let there = |b: &String| pushed.get(&(&*put.repository, &**b)).is_some_and(|end| *end < put.span.start);
+        let all = put.blobs.iter().all(|b| there(b) && !is_deleted(&put.repository, b));
         all.then(|| {
             format!(
-                "the put of {}@{} was refused as if a blob were missing, and all were acknowledged",
+                "the put of {}@{} was refused as if something were missing, and all was acknowledged",
                 put.repository, put.digest
             )
         })
@@ -76,12 +77,12 @@ fn missing_at_put(history: &History) -> impl Iterator<Item = String> + '_ {
 }
 
 fn deletes_of_referenced(history: &History) -> Vec<String> {
-    let deletes = history.deleted.iter().filter(|d| d.what == What::Blob && d.outcome == Outcome::Ok);
+    let deletes = history.deleted.iter().filter(|d| d.outcome == Outcome::Ok);
     let told = deletes.filter_map(|delete| {
         let by = history.pushed.iter().find(|p| refers(p, delete) && stays(history, p))?;
         Some(format!(
-            "blob {}@{} was deleted although manifest {} refers to it",
-            delete.repository, delete.digest, by.digest
+            "{:?} {}@{} was deleted although manifest {} refers to it",
+            delete.what, delete.repository, delete.digest, by.digest
         ))
     });
     told.collect()
@@ -134,6 +135,27 @@ mod tests {
         history.deleted =
             vec![deleted(What::Blob, "b", (4, 5), Outcome::Ok), deleted(What::Manifest, "m", (2, 3), Outcome::Ok)];
         assert_eq!(check(&history).len(), 0);
+    }
+
+    #[test]
+    fn a_child_of_an_index_is_not_deleted_and_not_missed() {
+        let index = |status, outcome, at| Pushed {
+            blobs: vec!["m".into()],
+            status,
+            ..pushed(What::Manifest, "i", at, outcome)
+        };
+        let mut history = History {
+            pushed: vec![pushed(What::Manifest, "m", (0, 1), Outcome::Ok), index(201, Outcome::Ok, (2, 3))],
+            deleted: vec![deleted(What::Manifest, "m", (4, 5), Outcome::Ok)],
+            ..History::default()
+        };
+        assert_eq!(check(&history).len(), 1);
+        history.deleted.push(deleted(What::Manifest, "i", (4, 5), Outcome::Ok));
+        assert_eq!(check(&history).len(), 0, "the index went, too");
+        history.pushed[1] = index(404, Outcome::Failed, (2, 3));
+        assert_eq!(check(&history).len(), 0, "the child may have been gone");
+        history.deleted[0].outcome = Outcome::Failed;
+        assert_eq!(check(&history).len(), 1);
     }
 
     #[test]

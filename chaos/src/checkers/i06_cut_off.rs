@@ -1,13 +1,22 @@
 //! I6: a cut-off region serves what it holds; its writes fail at once, and none is acknowledged.
 
+use super::PROBES_UNSEEN;
+use crate::faults::Fault;
 use crate::history::{Brought, History, Probe};
 
 /// "At once": far below any time-out, far above what a busy machine takes.
 const AT_ONCE_US: u64 = 2_000_000;
 
-/// Probes are made while a node knows that it is cut off, of what it holds.
+/// Probes are made while a node knows that it is cut off, of what it holds. Where a node was cut off and there are none,
+/// nothing is proved.
 pub(super) fn check(history: &History) -> Vec<String> {
-    history.probes.iter().filter_map(|probe| fault(probe).map(|why| told(probe, why))).collect()
+    let found = history.probes.iter().filter_map(|probe| fault(probe).map(|why| told(probe, why)));
+    found.chain(is_unseen(history).then(|| PROBES_UNSEEN.to_owned())).collect()
+}
+
+fn is_unseen(history: &History) -> bool {
+    let probed = |write| history.probes.iter().any(|probe| probe.write == write);
+    history.faults.contains(&Fault::CutOff.name()) && !(probed(true) && probed(false))
 }
 
 fn fault(probe: &Probe) -> Option<&'static str> {
@@ -51,5 +60,25 @@ mod tests {
         assert_eq!(found(false, 200, 5, Some(Brought::Right), true), 0);
         assert_eq!(found(false, 200, 5, Some(Brought::Right), false), 1);
         assert_eq!(found(false, 503, 5, Some(Brought::Nothing), true), 1);
+    }
+
+    #[test]
+    fn a_node_that_was_cut_off_and_not_probed_proves_nothing() {
+        let probe = |write| Probe {
+            span: span(0, 1),
+            write,
+            status: if write { 503 } else { 200 },
+            brought: Some(Brought::Right),
+            warned: true,
+            text: String::new(),
+        };
+        let found = |fault: Fault, probes: &[Probe]| {
+            check(&History { faults: vec![fault.name()], probes: probes.to_vec(), ..History::default() })
+        };
+        assert_eq!(found(Fault::CutOff, &[]), [PROBES_UNSEEN]);
+        assert_eq!(found(Fault::CutOff, &[probe(true)]), [PROBES_UNSEEN], "nothing was pulled");
+        assert_eq!(found(Fault::CutOff, &[probe(false)]), [PROBES_UNSEEN], "nothing was written");
+        assert!(found(Fault::CutOff, &[probe(true), probe(false)]).is_empty());
+        assert!(found(Fault::Kill, &[]).is_empty(), "none is expected");
     }
 }

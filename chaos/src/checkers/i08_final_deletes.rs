@@ -5,7 +5,7 @@ use crate::history::{Brought, Deleted, History, Outcome, Read};
 /// A read that began after the delete was acknowledged, at a node that has applied it, finds nothing, unless the same
 /// was pushed again.
 pub(super) fn check(history: &History) -> Vec<String> {
-    let deletes = history.deleted.iter().filter(|d| d.outcome == Outcome::Ok && !pushed_again(history, d));
+    let deletes = history.deleted.iter().filter(|d| is_final(history, d));
     let told = deletes.flat_map(|delete| {
         let back = history.reads.iter().filter(move |r| comes_back(r, delete));
         back.map(move |r| {
@@ -16,6 +16,11 @@ pub(super) fn check(history: &History) -> Vec<String> {
         })
     });
     told.collect()
+}
+
+/// Whether a delete was acknowledged and nothing in the history may have undone it.
+pub(crate) fn is_final(history: &History, delete: &Deleted) -> bool {
+    delete.outcome == Outcome::Ok && !pushed_again(history, delete)
 }
 
 fn pushed_again(history: &History, delete: &Deleted) -> bool {
@@ -66,5 +71,21 @@ mod tests {
         assert_eq!(check(&history(&push, Outcome::Ok, applied)).len(), 1);
         let again = [push[0].clone(), pushed(What::Manifest, "m", (5, 6), Outcome::Ok)];
         assert_eq!(check(&history(&again, Outcome::Ok, back)).len(), 0);
+    }
+
+    #[test]
+    fn a_blob_that_an_earlier_round_deleted_stays_so_in_its_repository() {
+        let back = read(What::Blob, "b", (6, 7), Brought::Right);
+        let mut history = History {
+            deleted: vec![deleted(What::Blob, "b", (0, 0), Outcome::Ok)],
+            reads: vec![back],
+            ..History::default()
+        };
+        assert_eq!(check(&history).len(), 1);
+        history.reads[0].repository = "elsewhere".into();
+        assert_eq!(check(&history).len(), 0, "another repository may link it");
+        history.reads[0].repository = "r".into();
+        history.pushed = vec![pushed(What::Blob, "b", (2, 3), Outcome::Ok)];
+        assert_eq!(check(&history).len(), 0, "it was mounted again");
     }
 }

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 
 use super::Scene;
 use crate::client::Client;
-use crate::cluster::NODES;
+use crate::cluster::{NODES, NotBack, READY_WAIT};
 use crate::history::{Probe, Span};
 use crate::link::Condition;
 use crate::stores::Stores;
@@ -24,7 +24,12 @@ const INWARDS_MS: (u64, u64) = (12_000, 14_000);
 /// A node is cut off until it says so; then it is asked for what it holds, and to write.
 pub(super) fn off(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
-    let held = held(scene, node);
+    // A link has two ends, and a node has links to all others.
+    scene.touches(0..NODES);
+    let held = wait_for("a node holds what it can be asked for", READY_WAIT, || {
+        Some(held(scene, node)).filter(|held| held.len() >= PROBES)
+    })
+    .map_err(|error| NotBack(format!("node {node}: {error:#}")))?;
     // Long enough for the records of these copies to be applied there.
     scene.last(1_500, 2_500);
     cut_off(scene, node, Condition::cut());
@@ -112,6 +117,7 @@ fn probe(scene: &mut Scene<'_>, client: &Client, held: &[Known]) {
 /// What a node sends is lost, or what it is sent.
 pub(super) fn one_way(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let (node, outwards) = (scene.node(), scene.random.random_bool(0.5));
+    scene.touches(0..NODES);
     for other in (0..NODES).filter(|o| *o != node) {
         let (from, to) = if outwards { (node, other) } else { (other, node) };
         scene.cluster.links.set(from, to, Condition::cut());
@@ -129,6 +135,7 @@ pub(super) fn one_way(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 pub(super) fn bridge(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let middle = scene.node();
     let (a, b) = ((middle + 1) % NODES, (middle + 2) % NODES);
+    scene.touches([a, b]);
     scene.cluster.links.set_both(a, b, Condition::cut());
     scene.last(4_000, 9_000);
     scene.cluster.links.heal();
@@ -138,6 +145,7 @@ pub(super) fn bridge(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 /// A node comes and goes.
 pub(super) fn flapping(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.touches(0..NODES);
     for _ in 0..FLAPS {
         cut_off(scene, node, Condition::cut());
         scene.last(50, 1_200);

@@ -10,13 +10,18 @@ use anyhow::{Context, bail};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::Scene;
 use super::cut::cut_off;
-use crate::cluster::NotBack;
+use super::{Fault, Scene};
+use crate::cluster::{NotBack, READY_WAIT};
 use crate::link::Condition;
 use crate::stores::Stores;
 use crate::wait::wait_for;
 
+/// Files of a database: the write-ahead log, which a start reads whole, and sorted files, which are read in parts.
+pub(super) const FILES: [&str; 2] = [WAL, "sst"];
+const WAL: &str = "wal";
+/// Attempts to stop a node while it has such a file.
+const STOPS: usize = 3;
 /// How long a node may take to look through its files, or to refuse them.
 const DECIDES_WAIT: Duration = Duration::from_secs(60);
 /// What a node says that has nothing to compare its state with; its own it has looked through before.
@@ -32,6 +37,7 @@ const BLOCK_BYTES: u64 = 64 << 10;
 pub(super) fn blobs(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.world.recorder.add(|h| h.damaged = true);
     let node = scene.node();
+    scene.touches([node]);
     scene.cluster.kill(node)?;
     let spare = Stores::default().spare(&scene.cluster.desk.nodes, node);
     for file in &spare {
@@ -51,38 +57,37 @@ pub(super) fn blobs(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 
 /// A file of the log.
 pub(super) fn log(scene: &mut Scene<'_>) -> anyhow::Result<()> {
-    database(scene, "log")
+    database(scene, Fault::DamagedLog, "log")
 }
 
 /// A file of the state.
 pub(super) fn state(scene: &mut Scene<'_>) -> anyhow::Result<()> {
-    database(scene, "state")
+    database(scene, Fault::DamagedState, "state")
 }
 
 /// The node notices, at its start or when it is asked to read all of its state; or it goes on right. Until then it is cut
 /// off, so that it takes part in nothing: one that has noticed gets its own files back, as they were when it stopped.
-fn database(scene: &mut Scene<'_>, part: &str) -> anyhow::Result<()> {
-    let node = scene.node();
+fn database(scene: &mut Scene<'_>, fault: Fault, part: &str) -> anyhow::Result<()> {
+    let (node, kind) = (scene.node(), scene.due(fault, &FILES)?);
+    scene.touches([node]);
     scene.cluster.kill(node)?;
     let (data, aside) = (scene.cluster.desk.nodes[node].data(), scene.cluster.desk.nodes[node].folder.join("aside"));
+    let file = file_of_kind(scene, node, &data.join(part), kind)?;
     copy(&data, &aside)?;
-    let files: Vec<PathBuf> = files_below(&data.join(part)).into_iter().filter(|f| is_data(f)).collect();
-    if files.is_empty() {
-        bail!("{} has no files that could be damaged", data.join(part).display());
-    }
-    let file = &files[scene.random.random_range(0..files.len())];
-    damage(scene.random, file)?;
+    damage(scene.random, &file)?;
     cut_off(scene, node, Condition::cut());
     scene.cluster.start_damaged(node)?;
     let sound = is_sound(scene, node).map_err(|error| NotBack(format!("damaged: {}: {error:#}", file.display())))?;
-    if sound {
+    // Of a sorted file nobody has read all: indexes and filters are read when they are needed.
+    if sound && kind == WAL {
         std::fs::remove_dir_all(&aside).context("cannot remove a copy")?;
     } else {
         scene.cluster.desk.set_away(node, true);
         scene.cluster.kill_if_it_runs(node)?;
         std::fs::remove_dir_all(&data).context("cannot take damaged files away")?;
         std::fs::rename(&aside, &data).context("cannot put files back")?;
-        scene.cluster.start_node(node, &[])?;
+        // Alone it may have come to later terms, of which they know nothing.
+        scene.cluster.start_damaged(node)?;
     }
     scene.cluster.links.heal();
     scene
@@ -90,7 +95,32 @@ fn database(scene: &mut Scene<'_>, part: &str) -> anyhow::Result<()> {
         .wait_node_ready(node)
         .map_err(|error| NotBack(format!("damaged: {}, found sound: {sound}: {error:#}", file.display())))?;
     scene.cluster.desk.set_away(node, false);
+    scene.met(kind);
     Ok(())
+}
+
+/// A file of a kind that a node has, which does not run. It is started until it has one: a start makes sorted files of
+/// what the write-ahead log has, and begins a new one, which clients fill.
+fn file_of_kind(scene: &mut Scene<'_>, node: usize, folder: &Path, kind: &str) -> anyhow::Result<PathBuf> {
+    for _ in 0..STOPS {
+        let mut files = files_of_kind(folder, kind);
+        if !files.is_empty() {
+            return Ok(files.swap_remove(scene.random.random_range(0..files.len())));
+        }
+        scene.cluster.start_node(node, &[])?;
+        scene.cluster.wait_node_ready(node)?;
+        wait_for("a database has such files", READY_WAIT, || (!files_of_kind(folder, kind).is_empty()).then_some(()))
+            .with_context(|| format!("{kind} in {}", folder.display()))?;
+        scene.cluster.kill(node)?;
+    }
+    bail!("{} has no {kind} that could be damaged", folder.display())
+}
+
+fn files_of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
+    let end = if kind == WAL { "log" } else { kind };
+    let mut files = files_below(folder);
+    files.retain(|f| f.extension().is_some_and(|e| e == end) && f.metadata().is_ok_and(|meta| meta.len() > 0));
+    files
 }
 
 /// Whether a node runs and finds nothing wrong with what it has.
@@ -110,11 +140,6 @@ fn is_sound(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<bool> {
     });
     let sound = decided.with_context(|| scene.cluster.log_tail(node))?;
     Ok(sound && scene.cluster.is_alive(node))
-}
-
-fn is_data(file: &Path) -> bool {
-    let known = file.extension().is_some_and(|e| e == "sst" || e == "log");
-    known && file.metadata().is_ok_and(|m| m.len() > 0)
 }
 
 /// Flips a bit behind so many bytes.
@@ -195,5 +220,16 @@ mod tests {
         }
         assert_eq!(std::fs::read(copied.join("deep/x.sst")).unwrap(), vec![7; 1000]);
         assert_eq!(files_below(&original), [file]);
+    }
+
+    #[test]
+    fn files_of_a_database_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, content) in [("4.log", "x"), ("5.log", ""), ("6.sst", "y"), ("CURRENT", "z")] {
+            std::fs::write(at(name), content).unwrap();
+        }
+        assert_eq!(files_of_kind(folder.path(), WAL), [at("4.log")]);
+        assert_eq!(files_of_kind(folder.path(), "sst"), [at("6.sst")]);
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn for_good(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 
 fn failing(scene: &mut Scene<'_>, when: &str) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.touches([node]);
     let pid = scene.cluster.pid(node).context("a node that does not run has no fsync")?;
     let calls = scene.cluster.desk.nodes[node].folder.join("calls");
     let mut tracer = trace(pid, when, &calls)?;

@@ -14,6 +14,7 @@ pub(super) fn leader(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 }
 
 fn kill(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
+    scene.touches([node]);
     scene.cluster.kill(node)?;
     scene.last(500, 4_000);
     scene.cluster.start_node(node, &[])?;
@@ -21,6 +22,7 @@ fn kill(scene: &mut Scene<'_>, node: usize) -> anyhow::Result<()> {
 }
 
 pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    scene.touches(0..NODES);
     (0..NODES).try_for_each(|node| scene.cluster.kill(node))?;
     (0..NODES).try_for_each(|node| scene.cluster.start_node(node, &[]))?;
     scene.cluster.wait_ready()?;
@@ -31,6 +33,7 @@ pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 
 pub(super) fn restart(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.touches([node]);
     let status = scene.cluster.terminate(node)?;
     if !status.success() {
         scene.found.push(("I14", format!("node {node} was asked to end and did so with {status}")));

@@ -1,11 +1,13 @@
 //! Faults, a file for each kind. A fault begins, lasts, and is healed within one call, and is counted against every
-//! operation that was under way meanwhile.
+//! operation that was under way meanwhile. One that has met nothing of what it is about has not fired.
 
 pub(crate) mod behind;
+mod blob_sync;
 pub(crate) mod clock;
 pub(crate) mod cut;
 pub(crate) mod damage;
-mod disk_full;
+pub(crate) mod disk_full;
+mod fired;
 mod fsync;
 mod kill;
 mod pause;
@@ -16,24 +18,19 @@ mod slow;
 pub(crate) mod spool;
 mod storm;
 mod wipe;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use self::fired::Nodes;
+pub(crate) use self::fired::{Fired, Firing, Firings, Kinds};
 use crate::cluster::{Cluster, NODES};
-use crate::history::Micros;
 use crate::workload::World;
-
-/// A fault that fired.
-#[derive(Clone, Debug)]
-pub(crate) struct Fired {
-    pub(crate) fault: Fault,
-    pub(crate) start: Micros,
-    pub(crate) end: Micros,
-}
 
 /// What can be done to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,12 +63,16 @@ pub(crate) enum Fault {
     Slow,
     /// Connections between nodes are reset in the midst of what they carry.
     Reset,
-    /// A node's disk is full.
+    /// A node's disk is full, and the node has no marks that make it end before.
     DiskFull,
+    /// A node's disk has too little room by the marks that it has by default.
+    DiskLow,
     /// One fsync of a node fails.
     FsyncOnce,
     /// Every fsync of a node fails.
     FsyncForGood,
+    /// Some syncs of blobs fail, which no node ends of.
+    BlobSync,
     /// Bits of a stopped node's blobs are flipped, or the files cut short.
     DamagedBlobs,
     /// Bits of a stopped node's log are flipped, or a file cut short.
@@ -120,8 +121,10 @@ impl Fault {
             Self::Slow => "slow",
             Self::Reset => "reset",
             Self::DiskFull => "disk-full",
+            Self::DiskLow => "disk-low",
             Self::FsyncOnce => "fsync-once",
             Self::FsyncForGood => "fsync-for-good",
+            Self::BlobSync => "blob-sync",
             Self::DamagedBlobs => "damaged-blobs",
             Self::DamagedLog => "damaged-log",
             Self::DamagedState => "damaged-state",
@@ -138,6 +141,18 @@ impl Fault {
             Self::Failpoint => "failpoint",
         }
     }
+
+    /// Kinds of it that a run tells apart: each must have fired.
+    pub(crate) const fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::DiskFull => &disk_full::PARTS,
+            Self::DiskLow => &disk_full::LOW,
+            Self::BlobSync => &blob_sync::STEPS,
+            Self::DamagedLog | Self::DamagedState => &damage::FILES,
+            Self::DamagedSnapshot => &behind::DAMAGES,
+            _ => &[],
+        }
+    }
 }
 
 /// What a fault is done with.
@@ -145,18 +160,49 @@ pub(crate) struct Scene<'a> {
     pub(crate) cluster: &'a mut Cluster,
     pub(crate) world: &'a Arc<World>,
     pub(crate) random: &'a mut StdRng,
-    pub(crate) fired: &'a mut Vec<Fired>,
+    pub(crate) fired: &'a mut Firings,
+    /// Of the rounds so far.
+    pub(crate) kinds: &'a mut Kinds,
     /// What was seen that no checker of the history sees: told at once, as a violation.
     pub(crate) found: &'a mut Vec<(&'static str, String)>,
+    pub(crate) now: Now,
+}
+
+/// What a fault tells of itself while it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Now {
+    nodes: Nodes,
+    kinds: Vec<&'static str>,
+    missed: Option<String>,
 }
 
 impl Scene<'_> {
-    /// Does it, and returns when it is healed.
+    /// Does it, and returns when it is healed: whether it fired, or has met nothing of what it is about.
     ///
     /// # Errors
     /// When the harness fails, or the node does not come back.
-    pub(crate) fn fire(&mut self, fault: Fault) -> anyhow::Result<()> {
+    pub(crate) fn fire(&mut self, fault: Fault) -> anyhow::Result<bool> {
+        self.now = Now::default();
         let start = self.world.recorder.now();
+        self.go(fault)?;
+        let end = self.world.recorder.now();
+        let Now { nodes, kinds, missed } = std::mem::take(&mut self.now);
+        if let Some(why) = missed {
+            println!("  {} did not fire: {why}", fault.name());
+            return Ok(false);
+        }
+        kinds.into_iter().for_each(|kind| self.kinds.add(fault, kind));
+        let fired = Fired { fault, start, end };
+        // One that names no node is done to all.
+        if nodes.contains(&true) {
+            self.fired.push_at(fired, nodes)
+        } else {
+            self.fired.push(fired)
+        }
+        Ok(true)
+    }
+
+    fn go(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill => kill::one(self),
             Fault::KillLeader => kill::leader(self),
@@ -173,8 +219,10 @@ impl Scene<'_> {
             Fault::Slow => slow::slow(self),
             Fault::Reset => reset::in_mid_stream(self),
             Fault::DiskFull => disk_full::fill(self),
+            Fault::DiskLow => disk_full::low(self),
             Fault::FsyncOnce => fsync::once(self),
             Fault::FsyncForGood => fsync::for_good(self),
+            Fault::BlobSync => blob_sync::fail(self),
             Fault::DamagedBlobs => damage::blobs(self),
             Fault::DamagedLog => damage::log(self),
             Fault::DamagedState => damage::state(self),
@@ -190,10 +238,27 @@ impl Scene<'_> {
             Fault::DamagedSnapshot => behind::damaged(self),
             // It is armed at a start, and the run itself waits for it.
             Fault::Failpoint => Ok(()),
-        }?;
-        let end = self.world.recorder.now();
-        self.fired.push(Fired { fault, start, end });
-        Ok(())
+        }
+    }
+
+    /// It is done to these nodes, or to a link of each.
+    fn touches(&mut self, nodes: impl IntoIterator<Item = usize>) {
+        nodes.into_iter().for_each(|node| self.now.nodes[node] = true);
+    }
+
+    /// A kind of it was met.
+    fn met(&mut self, kind: &'static str) {
+        self.now.kinds.push(kind);
+    }
+
+    /// It is not to be counted.
+    fn missed(&mut self, why: impl Into<String>) {
+        self.now.missed = Some(why.into());
+    }
+
+    /// Of some kinds of a fault the one that is due.
+    fn due(&self, fault: Fault, among: &[&'static str]) -> anyhow::Result<&'static str> {
+        self.kinds.least(fault, among, &self.now.kinds).context("a fault without kinds has none that is due")
     }
 
     /// Any node.

@@ -19,6 +19,7 @@ pub(super) fn leader(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 }
 
 fn pause(scene: &mut Scene<'_>, node: usize, from_ms: u64, to_ms: u64) -> anyhow::Result<()> {
+    scene.touches([node]);
     scene.cluster.pause(node)?;
     scene.last(from_ms, to_ms);
     scene.cluster.resume(node)?;

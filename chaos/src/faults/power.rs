@@ -18,6 +18,7 @@ pub(super) fn all(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 
 /// All at once: what one of them still wrote, another one would bring back.
 fn lose(scene: &mut Scene<'_>, nodes: &[usize]) -> anyhow::Result<()> {
+    scene.touches(nodes.iter().copied());
     nodes.iter().for_each(|node| scene.cluster.desk.set_away(*node, true));
     scene.cluster.cut_power(nodes)?;
     nodes.iter().try_for_each(|node| scene.cluster.kill_if_it_runs(*node))

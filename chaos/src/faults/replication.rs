@@ -5,7 +5,9 @@ use crate::cluster::NotBack;
 use crate::cluster::spec::REGIONS;
 
 pub(super) fn pause(scene: &mut Scene<'_>) -> anyhow::Result<()> {
-    let (asked, region) = (scene.node(), REGIONS[scene.node()]);
+    let (asked, paused) = (scene.node(), scene.node());
+    let region = REGIONS[paused];
+    scene.touches([paused]);
     tell(scene, asked, "pause", region)?;
     scene.last(6_000, 9_000);
     tell(scene, asked, "resume", region)?;

@@ -19,6 +19,7 @@ pub(super) fn in_mid_stream(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     for _ in 0..RESETS {
         let from = scene.node();
         let to = (from + scene.random.random_range(1..NODES)) % NODES;
+        scene.touches([from, to]);
         let before = scene.cluster.links.bytes(from, to);
         scene.cluster.links.reset_after(from, to, scene.random.random_range(1..BYTES_MAX));
         wait_for("a link carries enough to be reset", WAIT, || {
@@ -27,8 +28,10 @@ pub(super) fn in_mid_stream(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         anyhow::ensure!(scene.cluster.links.bytes(from, to) > before, "a reset before a byte passed");
     }
     // And all that two nodes have, whatever it carries.
-    let (a, b) = (scene.node(), scene.random.random_range(1..NODES));
-    scene.cluster.links.reset(a, (a + b) % NODES);
+    let a = scene.node();
+    let b = (a + scene.random.random_range(1..NODES)) % NODES;
+    scene.touches([a, b]);
+    scene.cluster.links.reset(a, b);
     scene.cluster.links.heal();
     scene.cluster.wait_ready()
 }

@@ -13,6 +13,7 @@ const RATES: [u64; 5] = [64_000, 256_000, 1_000_000, 3_000_000, 10_000_000];
 
 /// All links are 20 to 300 ms long, there and back, with jitter.
 pub(super) fn far(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    scene.touches(0..NODES);
     for a in 0..NODES {
         for b in a + 1..NODES {
             let round_trip = Duration::from_millis(scene.random.random_range(20..=300));
@@ -27,6 +28,7 @@ pub(super) fn far(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 /// All links of a node are slow.
 pub(super) fn slow(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let (node, rate) = (scene.node(), RATES[scene.random.random_range(0..RATES.len())]);
+    scene.touches(0..NODES);
     for other in (0..NODES).filter(|o| *o != node) {
         scene.cluster.links.set_both(node, other, Condition::slow(rate));
     }

@@ -29,6 +29,7 @@ const REPOSITORY: &str = "storm/spool";
 /// A region fetches nothing by itself, and is asked for blobs that only others have, by clients that do not read on.
 pub(super) fn slow_clients(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.touches([node]);
     let source = (node + 1) % NODES;
     tell(scene, source, "pause", REGIONS[node])?;
     let mut clients = Vec::new();

@@ -25,6 +25,7 @@ const GROWTH_BYTES_MAX: u64 = 160 << 20;
 /// Sessions beyond the bound are refused with 429. They end with their node.
 pub(super) fn sessions(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.touches([node]);
     let client = scene.cluster.client(node);
     let (opened, refused, until) = (AtomicU64::new(0), AtomicBool::new(false), Instant::now() + OPENED_WITHIN);
     std::thread::scope(|scope| {
@@ -60,6 +61,7 @@ pub(super) fn sessions(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 /// Memory does not grow with what is pulled.
 pub(super) fn pulls(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let (node, blob) = (scene.node(), Blob::new(scene.world.seed(), BLOB_BYTES));
+    scene.touches([node]);
     if scene.world.push_blob(node, "storm/pulls", &blob) != Outcome::Ok {
         return Err(NotBack("a blob cannot be pushed while nothing is faulty".to_owned()).into());
     }

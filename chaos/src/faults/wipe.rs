@@ -13,6 +13,7 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(40);
 /// A node comes back with an empty folder: it is refused as its old self. Then the lost disk is found and mounted.
 pub(super) fn wipe(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let node = scene.node();
+    scene.touches([node]);
     scene.cluster.desk.set_away(node, true);
     scene.cluster.kill(node)?;
     let (data, aside) = (scene.cluster.desk.nodes[node].data(), scene.cluster.desk.nodes[node].folder.join("aside"));

@@ -2,27 +2,41 @@
 
 use anyhow::{Context, bail};
 
-use super::Planted;
-use crate::simulation;
+use super::{Planted, green};
+use crate::runs::Verdict;
+use crate::{INVALID, SIMULATED_SEEDS, VIOLATED, simulation};
 
 /// As many seeds as the corpus has rounds, with the bug: one of them must tell of its invariant.
 pub(super) fn try_out(planted: &Planted) -> anyhow::Result<()> {
-    let (code, told) = simulate(planted, Some(&planted.name))?;
+    let (code, told) = simulate(planted.seed, planted.rounds.into(), Some(&planted.name))?;
     let is_told = told.lines().any(|line| planted.invariants().iter().any(|i| names(line, i)));
-    if code == Some(1) && is_told { Ok(()) } else { bail!("not caught by the simulation, which ended with {code:?}") }
-}
-
-/// The same seeds without it.
-pub(super) fn try_without(planted: &Planted) -> anyhow::Result<()> {
-    match simulate(planted, None)?.0 {
-        // 3: in so few seeds not every fault fires.
-        Some(0 | 3) => Ok(()),
-        code => bail!("the simulation ended with {code:?}"),
+    if code == Some(VIOLATED.into()) && is_told {
+        Ok(())
+    } else {
+        bail!("not caught by the simulation, which ended with {code:?}")
     }
 }
 
-fn simulate(planted: &Planted, plant: Option<&str>) -> anyhow::Result<(Option<i32>, String)> {
-    let mut command = simulation::of(planted.seed, planted.rounds.into(), plant)?;
+/// The same seeds without it, and as many more as it takes until every fault has fired. A seed does the same again and
+/// again, so that a second attempt has others.
+pub(super) fn try_without(planted: &Planted) -> anyhow::Result<()> {
+    green(|attempt| {
+        let (code, told) = simulate(planted.seed + attempt * SIMULATED_SEEDS, SIMULATED_SEEDS, None)?;
+        verdict(code, &told)
+    })
+}
+
+fn verdict(code: Option<i32>, told: &str) -> anyhow::Result<Verdict> {
+    match code.map(u8::try_from) {
+        Some(Ok(0)) => Ok(Verdict::Green),
+        Some(Ok(INVALID)) => Ok(Verdict::Invalid(vec!["a fault of the simulation never fired".to_owned()])),
+        Some(Ok(VIOLATED)) => bail!("violated in the simulation:\n{told}"),
+        _ => bail!("the simulation ended with {code:?}"),
+    }
+}
+
+fn simulate(from: u64, seeds: u64, plant: Option<&str>) -> anyhow::Result<(Option<i32>, String)> {
+    let mut command = simulation::of(from, seeds, plant)?;
     let output = command.output().with_context(|| format!("cannot run {command:?}; build it"))?;
     Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
@@ -41,5 +55,14 @@ mod tests {
         assert!(names("  I15: a counter differs", "I15"));
         assert!(!names("  I15: a counter differs", "I1"));
         assert!(!names("I15 looked at 3 times", "I15"));
+    }
+
+    #[test]
+    fn only_a_simulation_that_is_green_has_passed() {
+        assert_eq!(verdict(Some(0), "").unwrap(), Verdict::Green);
+        assert!(matches!(verdict(Some(3), "").unwrap(), Verdict::Invalid(_)));
+        for code in [Some(1), Some(2), Some(-1), None] {
+            assert!(verdict(code, "").is_err(), "{code:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod whole;
 
 use crate::cluster::{More, Timing, disk};
 use crate::faults::Fault;
+use crate::faults::disk_full;
 use crate::faults::spool::SPOOL_BYTES_MAX;
 
 pub(crate) use whole::{Request, Verdict, run};
@@ -60,6 +61,8 @@ const fn of(name: &'static str, about: &'static str, plan: &'static [Planned]) -
 const PLAIN: More = More { raft: "", spool_bytes_max: None };
 /// Snapshots are made, and are needed by who was away for seconds.
 const SNAPSHOTS: More = More { raft: "snapshot_every = 100\nlog_entries_max = 16\n", ..PLAIN };
+/// Disks are written to until they are full.
+const UNMARKED: More = More { raft: disk_full::SETTINGS, ..PLAIN };
 /// Room for one larger blob.
 const SMALL_SPOOL: More = More { spool_bytes_max: Some(SPOOL_BYTES_MAX), ..PLAIN };
 
@@ -97,16 +100,25 @@ pub(crate) const RUNS: [Run; 17] = [
     of("reset", "connections reset in the midst of what they carry", &[twice(Fault::Reset)]),
     Run {
         disk: Some(disk::Kind::Small(400)),
+        more: UNMARKED,
         fresh: true,
-        ..of("disk-full", "a node's disk is full", &[twice(Fault::DiskFull)])
+        ..of(
+            "disk-full",
+            "a node's disk is full, or too full by its marks",
+            &[twice(Fault::DiskFull), each(Fault::DiskLow)],
+        )
     },
-    of("fsync", "fsync fails, once and for good", &[each(Fault::FsyncOnce), each(Fault::FsyncForGood)]),
+    of(
+        "fsync",
+        "fsync fails, once and for good, and those of blobs alone",
+        &[each(Fault::FsyncOnce), each(Fault::FsyncForGood), each(Fault::BlobSync)],
+    ),
     Run {
         fresh: true,
         ..of(
             "damage",
             "bits flipped and files cut short: blobs, log, state",
-            &[each(Fault::DamagedLog), each(Fault::DamagedState), each(Fault::DamagedBlobs)],
+            &[each(Fault::DamagedLog), twice(Fault::DamagedState), each(Fault::DamagedBlobs)],
         )
     },
     of("wiped", "a data folder is lost, and found again", &[each(Fault::Wiped)]),
@@ -123,7 +135,7 @@ pub(crate) const RUNS: [Run; 17] = [
         ..of(
             "snapshots",
             "nodes that were away need a snapshot, and die while they get it",
-            &[twice(Fault::LeftBehind), each(Fault::DamagedSnapshot), each(Fault::Reset)],
+            &[twice(Fault::LeftBehind), twice(Fault::DamagedSnapshot), each(Fault::Reset)],
         )
     },
     Run {

@@ -8,9 +8,10 @@ use comfy_table::{Table, presets};
 use super::Run;
 use super::plan::Counts;
 use crate::checkers::Violation;
+use crate::faults::Fault;
 use crate::history::{History, Kind};
 
-/// Faults fired, against each kind of operation.
+/// Faults fired, against each kind of operation: how many were under way anywhere, and at the nodes that were touched.
 pub(super) fn table(run: &Run, counts: &Counts) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
@@ -18,10 +19,21 @@ pub(super) fn table(run: &Run, counts: &Counts) -> String {
     table.set_header(["fault".to_owned(), "fired".to_owned()].into_iter().chain(kinds));
     for planned in run.plan {
         let fired = counts.fired.get(&planned.fault).copied().unwrap_or(0);
-        let against = Kind::ALL.map(|k| counts.against.get(&(planned.fault, k)).copied().unwrap_or(0).to_string());
+        let against = Kind::ALL.map(|kind| {
+            let met = counts.met(planned.fault, kind);
+            format!("{}/{}", met.anywhere, met.there)
+        });
         table.add_row([planned.fault.name().to_owned(), fired.to_string()].into_iter().chain(against));
     }
-    table.to_string()
+    let told = run.plan.iter().filter_map(|planned| kinds_of(planned.fault, counts));
+    [table.to_string()].into_iter().chain(told).collect::<Vec<_>>().join("\n")
+}
+
+/// How often each kind of a fault fired, if it has any.
+fn kinds_of(fault: Fault, counts: &Counts) -> Option<String> {
+    let counted: Vec<String> =
+        fault.kinds().iter().map(|kind| format!("{kind} {}", counts.kinds.count(fault, kind))).collect();
+    (!counted.is_empty()).then(|| format!("{}: {}", fault.name(), counted.join(", ")))
 }
 
 /// One line of a round.

@@ -10,7 +10,7 @@ use super::Run;
 use crate::checkers::{Violation, check};
 use crate::cluster::{Cluster, NODES, NotBack, REVERTED};
 use crate::failpoints::Failpoints;
-use crate::faults::{Fault, Fired, Scene};
+use crate::faults::{Fault, Firings, Kinds, Now, Scene};
 use crate::history::{History, Recorder};
 use crate::rest::{self, Ledger};
 use crate::wait::wait_for;
@@ -23,6 +23,8 @@ const WARM_UP: usize = 30;
 const WARM_UP_WAIT: Duration = Duration::from_secs(60);
 /// Images of earlier rounds that are read again.
 const AGAIN: usize = 60;
+/// Attempts at a fault that has met nothing of what it is about.
+const TRIES: usize = 3;
 
 /// What a round needs.
 pub(super) struct Round<'a> {
@@ -32,6 +34,7 @@ pub(super) struct Round<'a> {
     pub(super) clients: usize,
     pub(super) random: &'a mut StdRng,
     pub(super) ledger: &'a mut Ledger,
+    pub(super) kinds: &'a mut Kinds,
     pub(super) failpoints: Option<&'a mut Failpoints>,
     /// All of what earlier rounds left is read again.
     pub(super) last: bool,
@@ -40,7 +43,7 @@ pub(super) struct Round<'a> {
 /// What came of it.
 pub(super) struct Outcomes {
     pub(super) history: History,
-    pub(super) fired: Vec<Fired>,
+    pub(super) fired: Firings,
     pub(super) violations: Vec<Violation>,
 }
 
@@ -56,7 +59,7 @@ impl Round<'_> {
         let world = Arc::new(World::new(recorder.clone(), clients, self.number, self.seed));
         let watch = Watch::start(cluster.desk.clone(), cluster.pids(), recorder.clone());
         let workload = Workload::start(&world, self.clients, self.seed ^ (u64::from(self.number) << 20));
-        let (mut fired, mut found) = (Vec::new(), Vec::new());
+        let (mut fired, mut found) = (Firings::default(), Vec::new());
         let faults = self.faults(cluster, &world, &mut fired, &mut found);
         cluster.links.heal();
         let stopped = workload.stop().and(watch.stop());
@@ -97,7 +100,7 @@ impl Round<'_> {
         &self,
         cluster: &mut Cluster,
         recorder: &Recorder,
-        fired: Vec<Fired>,
+        fired: Firings,
         mut found: Vec<(&'static str, String)>,
         error: anyhow::Error,
     ) -> anyhow::Result<Outcomes> {
@@ -117,18 +120,20 @@ impl Round<'_> {
         &mut self,
         cluster: &mut Cluster,
         world: &Arc<World>,
-        fired: &mut Vec<Fired>,
+        fired: &mut Firings,
         found: &mut Vec<(&'static str, String)>,
     ) -> anyhow::Result<()> {
         if self.failpoints.is_none() {
             warm_up(&world.recorder)?;
         }
         for fault in self.due() {
+            world.recorder.add(|h| h.faults.push(fault.name()));
             let (cluster, fired, found) = (&mut *cluster, &mut *fired, &mut *found);
-            let mut scene = Scene { cluster, world, random: self.random, fired, found };
+            let (random, kinds, now) = (&mut *self.random, &mut *self.kinds, Now::default());
+            let mut scene = Scene { cluster, world, random, fired, kinds, found, now };
             match (&mut self.failpoints, fault) {
                 (Some(failpoints), Fault::Failpoint) => failpoints.fire(&mut scene)?,
-                _ => scene.fire(fault)?,
+                _ => fire(&mut scene, fault)?,
             }
         }
         warm_up(&world.recorder)
@@ -143,6 +148,16 @@ impl Round<'_> {
         due.sort_by_key(|f| *f == Fault::DamagedBlobs);
         due
     }
+}
+
+/// Fires a fault, and again while it has met nothing: one that never does is missing from what the plan asks for.
+fn fire(scene: &mut Scene<'_>, fault: Fault) -> anyhow::Result<()> {
+    for _ in 0..TRIES {
+        if scene.fire(fault)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until clients get something done.

@@ -12,7 +12,7 @@ use super::{Run, report};
 use crate::checkers::Violation;
 use crate::cluster::{Cluster, NotBack, Options};
 use crate::failpoints::Failpoints;
-use crate::faults::clock;
+use crate::faults::{Kinds, clock};
 use crate::rest::Ledger;
 
 /// What is asked for.
@@ -70,7 +70,7 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
     let only = request.failpoint.as_deref();
     let mut failpoints = run.failpoints.then(|| Failpoints::of(&request.sources, only, &mut random)).transpose()?;
     let mut whole = Whole { run, request, counts: Counts::default(), violations: Vec::new() };
-    let (mut ledger, mut cluster) = (Ledger::default(), None);
+    let (mut ledger, mut kinds, mut cluster) = (Ledger::default(), Kinds::default(), None);
     for number in 0.. {
         // Failpoints are tried until each was, however many rounds that takes.
         if failpoints.as_ref().map_or(number >= request.rounds, Failpoints::is_done) {
@@ -95,6 +95,7 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
             clients: request.clients,
             random: &mut random,
             ledger: &mut ledger,
+            kinds: &mut kinds,
             failpoints: failpoints.as_mut(),
             last: number + 1 == request.rounds,
         };
@@ -104,6 +105,7 @@ pub(crate) fn run(run: &Run, request: &Request) -> anyhow::Result<Verdict> {
         }
     }
     let rounds = whole.counts.rounds.max(if failpoints.is_some() { 1 } else { request.rounds });
+    whole.counts.kinds = kinds;
     Ok(whole.verdict(rounds, failpoints.as_ref()))
 }
 

@@ -1,6 +1,7 @@
 //! Clients that push, move, delete and pull at all nodes at once, under a seed, and write down what they see.
 
 mod deletes;
+mod indexes;
 mod lists;
 mod pulls;
 mod pushes;
@@ -19,7 +20,7 @@ use rand::{RngExt as _, SeedableRng};
 
 use crate::history::{Kind, Operation, Outcome, Span};
 
-pub(crate) use world::{BlobRead, Known, World, brought};
+pub(crate) use world::{BlobRead, Gone, Known, Why, World, brought};
 
 /// Between two operations of a client at most: so that many clients overlap instead of one saturating the machine.
 const THINK_MS_MAX: u64 = 40;

@@ -4,7 +4,7 @@ use atoll_types::Digest;
 use rand::RngExt as _;
 
 use super::Worker;
-use super::world::{BlobRead, Known, World};
+use super::world::{BlobRead, Known, Why, World};
 use crate::client::Reply;
 use crate::content::Blob;
 use crate::history::{Brought, Outcome, Span, TagAction, TagAnswer};
@@ -22,7 +22,7 @@ impl Worker {
         let TagAnswer::Points { digest } = answer else { return outcome };
         let known =
             self.world.known().into_iter().find(|k| k.repository == repository && k.image.digest.to_string() == digest);
-        known.map_or(outcome, |known| self.pull_blobs(node, &known))
+        known.map_or(outcome, |known| self.pull_parts(node, &known))
     }
 
     /// Reads a tag and writes down what it was, and whether the manifest is the one that its digest says.
@@ -41,7 +41,7 @@ impl Worker {
             Reply::Whole(a) if a.status == 200 => {
                 let actual = Digest::sha256(&a.body).to_string();
                 let brought = if actual == digest { Brought::Right } else { Brought::Wrong };
-                self.world.manifest_read(node, repository, &digest, start, &reply, brought, None, false);
+                self.world.manifest_read(node, repository, &digest, start, &reply, brought, Why::default());
                 TagAnswer::Points { digest }
             }
             // A cut-off node says what it knows, and how old that is.
@@ -57,24 +57,18 @@ impl Worker {
     /// An image that is known, by its digest.
     pub(super) fn pull_digest(&mut self, node: usize) -> Option<Outcome> {
         let known = self.world.pick(&mut self.random)?;
-        let min_revision = self.chance(50).then_some(known.revision);
-        Some(match self.world.read_manifest(node, &known.repository, &known.image, min_revision, false) {
-            Brought::Right => self.pull_blobs(node, &known),
+        let why = Why { min_revision: self.chance(50).then_some(known.revision), ..Why::default() };
+        Some(match self.world.read_manifest(node, &known.repository, &known.image, why) {
+            Brought::Right => self.pull_parts(node, &known),
             Brought::Absent => Outcome::Ok,
             _ => Outcome::Failed,
         })
     }
 
-    fn pull_blobs(&self, node: usize, known: &Known) -> Outcome {
-        let digest = known.image.digest.to_string();
-        let mut outcome = Outcome::Ok;
-        for blob in &known.image.blobs {
-            let read = BlobRead { of_manifest: Some(&digest), ..BlobRead::whole(&known.repository, blob) };
-            if self.world.read_blob(node, &read) != Brought::Right {
-                outcome = Outcome::Failed;
-            }
-        }
-        outcome
+    /// What a manifest leads to that the node has just shown.
+    fn pull_parts(&self, node: usize, known: &Known) -> Outcome {
+        let all = self.world.read_parts(node, &known.repository, &known.image, true, false);
+        if all { Outcome::Ok } else { Outcome::Failed }
     }
 
     /// A blob that one repository has, through another one that is there, too, and through one that is not.

@@ -18,14 +18,24 @@ impl Worker {
             0..4 => return self.push_under_a_wrong_digest(node),
             4..8 => return self.push_without_a_layer(node),
             8..14 => self.push_and_leave(node),
+            14..24 => {
+                if let Some(outcome) = self.push_index(node) {
+                    return outcome;
+                }
+            }
             _ => {}
         }
         let layers = self.random.random_range(1..=2);
         let layers: Vec<Blob> = (0..layers).map(|_| self.fresh_blob()).collect();
         let image = Image::new(self.world.seed(), layers, None);
         let repository = self.world.repository(&mut self.random);
-        let tag = if self.chance(40) { World::fought_for(&mut self.random) } else { own_tag(&image) };
+        let tag = self.tag_for(&image);
         self.push_image(node, &repository, &tag, &image)
+    }
+
+    /// One that others write, too, or its own.
+    pub(super) fn tag_for(&mut self, image: &Image) -> String {
+        if self.chance(40) { World::fought_for(&mut self.random) } else { own_tag(image) }
     }
 
     /// Bytes under the digest of others: were they taken, they would be read as wrong. They are too many to be checked by

@@ -8,8 +8,10 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::client::{Client, Reply};
-use crate::content::{Blob, Image, MANIFEST};
-use crate::history::{Brought, Outcome, Pushed, Read, Recorder, Span, TagAction, TagAnswer, TagOperation, What};
+use crate::content::{Blob, Image};
+use crate::history::{
+    Brought, Deleted, Outcome, Pushed, Read, Recorder, Span, TagAction, TagAnswer, TagOperation, What,
+};
 
 /// Repositories of a round.
 const REPOSITORIES: u64 = 4;
@@ -25,6 +27,13 @@ pub(crate) struct Known {
     pub(crate) revision: u64,
 }
 
+/// A blob whose delete was acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Gone {
+    pub(crate) blob: Blob,
+    pub(crate) deleted: Deleted,
+}
+
 /// What clients share.
 pub(crate) struct World {
     pub(crate) recorder: Arc<Recorder>,
@@ -36,6 +45,7 @@ pub(crate) struct World {
     kept: Mutex<Vec<Known>>,
     /// Those that somebody tried to delete.
     taken: Mutex<Vec<Known>>,
+    gone: Mutex<Vec<Gone>>,
     /// The newest revision that any client was told.
     revision: AtomicU64,
 }
@@ -52,6 +62,7 @@ impl World {
             known: Mutex::default(),
             kept: Mutex::default(),
             taken: Mutex::default(),
+            gone: Mutex::default(),
             revision: AtomicU64::new(1),
         }
     }
@@ -86,19 +97,37 @@ impl World {
         self.taken.lock().clone()
     }
 
-    /// One of them.
+    /// All blobs whose delete was acknowledged.
+    pub(crate) fn gone(&self) -> Vec<Gone> {
+        self.gone.lock().clone()
+    }
+
+    /// One more of those.
+    pub(crate) fn note_gone(&self, blob: &Blob, deleted: Deleted) {
+        self.gone.lock().push(Gone { blob: *blob, deleted });
+    }
+
+    /// An image that was pushed and that nobody tried to delete.
     pub(crate) fn pick(&self, random: &mut StdRng) -> Option<Known> {
         let known = self.known.lock();
         if known.is_empty() { None } else { Some(known[random.random_range(0..known.len())].clone()) }
     }
 
-    /// Takes one out, which then is deleted: nobody else picks it from now on.
-    pub(crate) fn take(&self, random: &mut StdRng) -> Option<Known> {
+    /// Two images of one repository, neither of them an index.
+    pub(crate) fn pick_two(&self, random: &mut StdRng) -> Option<[Known; 2]> {
+        let first = self.pick(random).filter(|first| !first.image.is_index())?;
+        let is_other = |k: &&Known| k.repository == first.repository && k.image.digest != first.image.digest;
+        let known = self.known.lock();
+        let others: Vec<&Known> = known.iter().filter(|k| !k.image.is_index() && is_other(k)).collect();
+        let second = Known::clone(others.get(random.random_range(0..others.len().max(1)))?);
+        Some([first, second])
+    }
+
+    /// Takes one of those out that are meant, which then is deleted: nobody else picks it from now on.
+    pub(crate) fn take(&self, random: &mut StdRng, is_meant: impl Fn(&Known) -> bool) -> Option<Known> {
         let mut known = self.known.lock();
-        if known.is_empty() {
-            return None;
-        }
-        let at = random.random_range(0..known.len());
+        let meant: Vec<usize> = (0..known.len()).filter(|at| is_meant(&known[*at])).collect();
+        let at = *meant.get(random.random_range(0..meant.len().max(1)))?;
         let taken = known.swap_remove(at);
         self.taken.lock().push(taken.clone());
         Some(taken)
@@ -150,7 +179,7 @@ impl World {
     /// The request of a put.
     pub(crate) fn send_put(&self, node: usize, put: &Put<'_>) -> Reply {
         let condition = put.condition();
-        let mut headers = vec![("content-type", MANIFEST)];
+        let mut headers = vec![("content-type", put.image.media_type())];
         headers.extend(condition.as_ref().map(|(name, value)| (*name, value.as_str())));
         headers.extend(put.request.map(|id| ("atoll-request-id", id)));
         let path = format!("/v2/{}/manifests/{}", put.repository, put.tag);
@@ -166,7 +195,7 @@ impl World {
             repository: put.repository.to_owned(),
             digest: put.image.digest.to_string(),
             bytes: put.image.manifest.len() as u64,
-            blobs: put.image.blobs.iter().map(|b| b.digest.to_string()).collect(),
+            blobs: put.image.references(),
             span,
             outcome,
             status: reply.status(),
@@ -243,22 +272,35 @@ impl World {
         brought
     }
 
+    /// Reads all that a manifest refers to: the blobs of an image; the children of an index, and theirs in turn. `shown`
+    /// says that the node has just shown the manifest itself. False when something was not right.
+    pub(crate) fn read_parts(&self, node: usize, repository: &str, image: &Image, shown: bool, at_rest: bool) -> bool {
+        let digest = image.digest.to_string();
+        let of_manifest = shown.then_some(digest.as_str());
+        let mut all = true;
+        if !image.is_index() {
+            for blob in &image.blobs {
+                let read = BlobRead { of_manifest, at_rest, ..BlobRead::whole(repository, blob) };
+                all &= self.read_blob(node, &read) == Brought::Right;
+            }
+        }
+        for child in &image.children {
+            let why = Why { of_manifest, at_rest, ..Why::default() };
+            let shown = self.read_manifest(node, repository, child, why) == Brought::Right;
+            all &= shown & self.read_parts(node, repository, child, shown, at_rest);
+        }
+        all
+    }
+
     /// Reads a manifest by its digest and writes down what it brought.
-    pub(crate) fn read_manifest(
-        &self,
-        node: usize,
-        repository: &str,
-        image: &Image,
-        min_revision: Option<u64>,
-        at_rest: bool,
-    ) -> Brought {
+    pub(crate) fn read_manifest(&self, node: usize, repository: &str, image: &Image, why: Why<'_>) -> Brought {
         let start = self.recorder.now();
-        let revision = min_revision.map(|r| r.to_string());
+        let revision = why.min_revision.map(|r| r.to_string());
         let headers: Vec<_> = revision.as_ref().map(|r| ("atoll-min-revision", r.as_str())).into_iter().collect();
         let path = format!("/v2/{repository}/manifests/{}", image.digest);
         let reply = self.clients[node].get(&path, &headers);
         let brought = brought(&reply, || image.manifest.clone());
-        self.manifest_read(node, repository, &image.digest.to_string(), start, &reply, brought, min_revision, at_rest);
+        self.manifest_read(node, repository, &image.digest.to_string(), start, &reply, brought, why);
         brought
     }
 
@@ -272,8 +314,7 @@ impl World {
         start: u64,
         reply: &Reply,
         brought: Brought,
-        min_revision: Option<u64>,
-        at_rest: bool,
+        why: Why<'_>,
     ) {
         self.recorder.add(|h| {
             h.reads.push(Read {
@@ -284,9 +325,9 @@ impl World {
                 brought,
                 status: reply.status(),
                 range: None,
-                min_revision,
-                of_manifest: None,
-                at_rest,
+                min_revision: why.min_revision,
+                of_manifest: why.of_manifest.map(ToOwned::to_owned),
+                at_rest: why.at_rest,
                 foreign: false,
                 text: if brought == Brought::Right { String::new() } else { reply.text() },
             });
@@ -343,6 +384,17 @@ impl<'a> Put<'a> {
             Some(expected) => TagAction::Cas { expected: expected.clone(), digest },
         }
     }
+}
+
+/// Why a manifest is read, which says what has to be brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Why<'a> {
+    /// The index whose visibility at this node is the reason.
+    pub(crate) of_manifest: Option<&'a str>,
+    /// The revision that the node has to have applied.
+    pub(crate) min_revision: Option<u64>,
+    /// The cluster is whole and at rest.
+    pub(crate) at_rest: bool,
 }
 
 /// A blob that is read.

@@ -175,6 +175,7 @@ impl BlobReader {
             }
         }
         let from_afar = match stage {
+            _ if planted!("read_through_refused") => Err(ReadThroughError::Unreachable(Vec::new())),
             Stage::Nothing => self.read_through.read(digest, range).await,
             Stage::APart => self.read_through.go_on(digest, range).await,
         };
