@@ -31,6 +31,8 @@ pub(crate) struct Batch {
     pub(crate) virtual_ms: u64,
     pub(crate) time: Duration,
     pub(crate) findings: Findings,
+    /// Seeds in which a history was too tangled to be searched.
+    pub(crate) undecided: u64,
     /// By seed; the first is told in full.
     pub(crate) failed: BTreeMap<u64, Vec<String>>,
 }
@@ -101,6 +103,7 @@ impl Batch {
             self.failed.insert(seed, failures);
         }
         self.virtual_ms += outcome.virtual_ms;
+        self.undecided += u64::from(outcome.findings.undecided > 0);
         self.merge(&outcome.findings);
         Ok(())
     }
@@ -117,6 +120,7 @@ impl Batch {
             let all = self.findings.looked.entry(name.clone()).or_default();
             (all.times, all.micros) = (all.times + looked.times, all.micros + looked.micros);
         }
+        self.findings.undecided += other.undecided;
     }
 }
 

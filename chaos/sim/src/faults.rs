@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_metadata::read;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::checkers::cut_off;
 use crate::dice::Dice;
+use crate::disk::Synced;
 use crate::log::QUORUM_WINDOW;
 use crate::world::World;
 
-/// How long a sync that is to fail is waited for.
-const SYNC_WAIT: Duration = Duration::from_secs(4);
-const SYNC_LOOK: Duration = Duration::from_millis(10);
+/// How long a sync is waited for that is to fail, or to be cut short.
+const SYNC_WAIT: Duration = Duration::from_secs(2);
+const SYNC_LOOK: Duration = Duration::from_millis(1);
 /// An hour, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;
 
@@ -31,7 +32,9 @@ impl Faults {
     }
 
     pub(crate) async fn of_the_network(mut self) {
+        let world = self.world.clone();
         while self.pause().await {
+            let _storm = world.weather.storm();
             match self.dice.below(9) {
                 0 | 1 => self.isolate().await,
                 2 => self.one_way().await,
@@ -46,15 +49,18 @@ impl Faults {
     }
 
     pub(crate) async fn of_the_nodes(mut self) {
+        let world = self.world.clone();
         while self.pause().await {
-            match self.dice.below(10) {
+            let _storm = world.weather.storm();
+            match self.dice.below(12) {
                 0 | 1 => self.crash().await,
-                2 => self.fail_sync().await,
+                2 => self.fail_syncs().await,
                 3 => self.fill_disk().await,
                 4 | 5 => self.store_faults().await,
-                6 if self.world.rots() => self.rot().await,
-                6 => self.store_faults().await,
-                7 | 8 => self.lag().await,
+                6 | 7 if self.world.rots() => self.rot().await,
+                6 | 7 => self.store_faults().await,
+                8 | 9 => self.lag().await,
+                10 => self.fail_sync_of_log().await,
                 _ => self.jump_clock().await,
             }
         }
@@ -174,8 +180,27 @@ impl Faults {
         }
     }
 
+    /// A node loses its power, often in the midst of a write.
     async fn crash(&mut self) {
         let node = self.some_place();
+        if self.dice.chance(0.5) {
+            self.await_sync(node).await;
+        }
+        self.crash_of(node).await;
+    }
+
+    async fn await_sync(&mut self, node: usize) {
+        let (what, give_up) = (self.some_sync(), Instant::now() + SYNC_WAIT);
+        while !self.world.places[node].disk.is_syncing(node, what) && Instant::now() < give_up {
+            sleep(SYNC_LOOK).await;
+        }
+    }
+
+    fn some_sync(&mut self) -> Synced {
+        if self.dice.chance(0.5) { Synced::Name } else { Synced::Bytes }
+    }
+
+    async fn crash_of(&mut self, node: usize) {
         self.fired("crash", &node.to_string());
         self.world.crash(node).await;
         self.last(100, 6_000).await;
@@ -188,26 +213,35 @@ impl Faults {
         }
     }
 
-    /// The next sync of a region fails, and the node that made it ends, as it must.
-    async fn fail_sync(&mut self) {
-        let place = self.some_place();
+    /// Syncs of a region's objects fail: one, or all for a while. Who writes is told so, and the node goes on; it may lose
+    /// its power later.
+    async fn fail_syncs(&mut self) {
+        let (place, what) = (self.some_place(), self.some_sync());
+        let times = if self.dice.chance(0.5) { 1 } else { u64::MAX };
         let disk = self.world.places[place].disk.clone();
-        disk.fail_next_sync(true);
-        let give_up = Instant::now() + SYNC_WAIT;
-        while Instant::now() < give_up {
-            if let Some(life) = disk.take_failed() {
-                let node = self.world.running().into_iter().find(|node| node.life == life);
-                if let Some(node) = node {
-                    self.fired("node ended after a failed sync", &node.index.to_string());
-                    self.world.crash(node.index).await;
-                    self.last(100, 3_000).await;
-                    self.restart(node.index);
-                }
-                return;
-            }
-            sleep(SYNC_LOOK).await;
+        self.world.trace.note("FAULT", &format!("{times} syncs of {place} fail: {what:?}"));
+        disk.fail_syncs(what, times);
+        self.last(500, 4_000).await;
+        disk.fail_syncs(what, 0);
+        if self.dice.chance(0.4) {
+            self.crash_of(place).await;
         }
-        disk.fail_next_sync(false);
+    }
+
+    /// The next sync of a node's log fails, and the node ends, as it must.
+    async fn fail_sync_of_log(&mut self) {
+        let place = self.some_place();
+        let Some(node) = self.world.node(place) else { return };
+        self.world.log.fail_next_sync(place, true);
+        // It may be that it writes nothing.
+        let _ = timeout(SYNC_WAIT, node.life.cancelled()).await;
+        self.world.log.fail_next_sync(place, false);
+        if node.life.is_cancelled() {
+            self.fired("node ended after a failed sync of its log", &place.to_string());
+            self.world.crash(place).await;
+            self.last(100, 3_000).await;
+            self.restart(place);
+        }
     }
 
     async fn fill_disk(&mut self) {
@@ -229,8 +263,15 @@ impl Faults {
         node.set_store_faults(false);
     }
 
-    /// An object at rest is damaged, of a blob that has another good copy.
+    /// Objects at rest are damaged.
     async fn rot(&mut self) {
+        for _ in 0..self.dice.between(1, 3) {
+            self.rot_one().await;
+        }
+    }
+
+    /// An object at rest is damaged, of a blob that has another good copy.
+    async fn rot_one(&mut self) {
         let digests: Vec<_> = self.world.content.digests().copied().collect();
         for _ in 0..8 {
             let Some(digest) = self.dice.pick(&digests).copied() else { return };

@@ -33,6 +33,8 @@ pub(crate) struct Findings {
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) looked: BTreeMap<String, Looked>,
     pub(crate) violations: Vec<Violation>,
+    /// Tags, manifests and links whose histories are too tangled to find an order in them, or that there is none.
+    pub(crate) undecided: u64,
 }
 
 /// Where all parts of a run report. Clones are the same judge.
@@ -60,6 +62,11 @@ impl Judge {
 
     pub(crate) fn fired_times(&self, fault: &str, times: u64) {
         *self.findings.lock().faults.entry(fault.to_owned()).or_default() += times;
+    }
+
+    /// A history was too tangled to be searched.
+    pub(crate) fn undecided(&self) {
+        self.findings.lock().undecided += 1;
     }
 
     pub(crate) fn violated(&self, invariant: &str, detail: impl Into<String>) {

@@ -17,6 +17,7 @@ mod plant;
 mod report;
 mod run;
 mod trace;
+mod weather;
 mod world;
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! A node: the real use cases and the real replication over a seat of the log, a mount of the disk and simulated
 //! connections.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,10 @@ use atoll_registry::{MetadataGroup, Registry, RegistryConfig};
 use atoll_replication::{BlobServer, FetcherOptions, LocalNode, Parts, PeerOptions, ReadThroughOptions, Replication};
 use atoll_telemetry::Metrics;
 use atoll_types::{NodeId, RegionId, StoreId};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::checkers::lag::Told;
 use crate::disk::Disk;
 use crate::log::{Log, Seat};
 use crate::net::{Net, PORT, SimDial};
@@ -37,7 +40,10 @@ pub(crate) struct Node {
     pub(crate) registry: Arc<Registry>,
     pub(crate) replication: Arc<Replication>,
     store: FaultyStore,
+    upkeep: FaultyStore,
     has_store_faults: Arc<AtomicBool>,
+    /// What it has told of each region's lag.
+    pub(crate) lags: Arc<Mutex<BTreeMap<RegionId, Told>>>,
 }
 
 /// Everything that a store does wrong, each now and then. Bytes that are wrong in passing have good copies dropped: in
@@ -61,15 +67,19 @@ fn faults(seed: u64, rot: bool) -> Result<FaultPlan, InvalidRule> {
         (O::Read, Fault::FlipBit, 0.2),
         (O::Read, hang, 0.15),
         (O::Read, slow, 0.3),
-        (O::Delete, Fault::Unavailable, 0.2),
-        (O::Delete, Fault::LostAnswer, 0.2),
-        (O::Probe, Fault::Unavailable, 0.2),
     ];
     let wrong = |fault| matches!(fault, Fault::FlipBit | Fault::Cut);
     let rules = rules.into_iter().filter(|(_, fault, _)| !(rot && wrong(*fault)));
     rules
         .into_iter()
         .try_fold(FaultPlan::new(seed), |plan, (operation, fault, chance)| plan.with(operation, fault, chance))
+}
+
+/// What a store does wrong all the time: what is seldom asked of it would hardly ever meet a fault of a while.
+fn upkeep_faults(seed: u64) -> Result<FaultPlan, InvalidRule> {
+    let plan = FaultPlan::new(seed).with(Operation::Delete, Fault::Unavailable, 0.15)?;
+    let plan = plan.with(Operation::Delete, Fault::LostAnswer, 0.15)?;
+    plan.with(Operation::Probe, Fault::Unavailable, 0.5)
 }
 
 impl Node {
@@ -87,7 +97,8 @@ impl Node {
         let metadata: Arc<dyn MetadataGroup> = Arc::new(Seat { log: log.clone(), node: index, life: life.clone() });
         let store = FaultyStore::new(place.disk.mount(index, life.clone()), faults(seed, rot)?);
         store.set_active(false);
-        let blobs: Arc<dyn BlobStore> = Arc::new(store.clone());
+        let upkeep = FaultyStore::new(Arc::new(store.clone()), upkeep_faults(seed)?);
+        let blobs: Arc<dyn BlobStore> = Arc::new(upkeep.clone());
         let (node, region) = (NodeId(index as u64), place.region.clone());
         let cluster = ClusterIdentity { id: log.cluster, epoch: 1 };
         let local = LocalNode { node, region: region.clone(), store: place.store, cluster };
@@ -107,7 +118,8 @@ impl Node {
         let config =
             RegistryConfig { upload_idle: UPLOAD_IDLE, ..RegistryConfig::new(region.clone(), node, place.store) };
         let registry = Arc::new(Registry::new(config, metadata.clone(), blobs, replication.read_through()));
-        Ok(Self { index, region, life, metadata, registry, replication, store, has_store_faults: Arc::default() })
+        let (has_store_faults, lags) = (Arc::default(), Arc::default());
+        Ok(Self { index, region, life, metadata, registry, replication, store, upkeep, has_store_faults, lags })
     }
 }
 
@@ -118,13 +130,19 @@ impl Node {
         self.store.set_active(active);
     }
 
+    /// Ends all faults of the node's store.
+    pub(crate) fn mend_store(&self) {
+        self.set_store_faults(false);
+        self.upkeep.set_active(false);
+    }
+
     pub(crate) fn has_store_faults(&self) -> bool {
         self.has_store_faults.load(Ordering::SeqCst)
     }
 
     /// What the store did wrong.
     pub(crate) fn store_faults(&self) -> Vec<Fired> {
-        self.store.fired().into_iter().filter(|fired| fired.times > 0).collect()
+        self.store.fired().into_iter().chain(self.upkeep.fired()).filter(|fired| fired.times > 0).collect()
     }
 }
 

@@ -19,9 +19,15 @@ pub(crate) enum Plant {
     DeadFollower,
     /// Objects that nothing names any more are not written down as garbage.
     GarbageNotWritten,
+    /// An index does not keep its children.
+    ChildrenNotKept,
+    /// A sync that failed is answered as if it had not.
+    FailedSyncIgnored,
+    /// No node gets a connection to another one.
+    DeafPeers,
 }
 
-const PLANTS: [(&str, Plant); 7] = [
+const PLANTS: [(&str, Plant); 10] = [
     ("lost-write", Plant::LostWrite),
     ("stale-barrier", Plant::StaleBarrier),
     ("lost-object", Plant::LostObject),
@@ -29,6 +35,9 @@ const PLANTS: [(&str, Plant); 7] = [
     ("never-read-only", Plant::NeverReadOnly),
     ("dead-follower", Plant::DeadFollower),
     ("garbage-not-written", Plant::GarbageNotWritten),
+    ("children-not-kept", Plant::ChildrenNotKept),
+    ("failed-sync-ignored", Plant::FailedSyncIgnored),
+    ("deaf-peers", Plant::DeafPeers),
 ];
 
 /// Whether this bug is planted.

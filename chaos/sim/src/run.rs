@@ -1,4 +1,4 @@
-//! One seed: a cluster, clients and faults for a while, then everything mended and looked at.
+//! One seed: a cluster, clients and faults for a while, then clients alone, then everything looked at.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +14,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::checkers;
 use crate::client::Client;
 use crate::dice::Dice;
+use crate::disk::Synced;
 use crate::faults::Faults;
 use crate::judge::Findings;
+use crate::node::Node;
 use crate::trace::Trace;
+use crate::weather::CALM_AFTER;
 use crate::world::World;
 
 /// How long faults go on, in virtual time.
@@ -26,6 +29,9 @@ const CLIENTS: Duration = Duration::from_secs(35);
 const CLIENTS_END: Duration = Duration::from_secs(90);
 /// Requests of one client.
 const REQUESTS: usize = 45;
+/// Requests of one client when nothing goes wrong any more, and how long they may take.
+const CALM_REQUESTS: usize = 12;
+const CALM: Duration = Duration::from_secs(20);
 /// Tries to resume what clients have paused.
 const RESUME_TRIES: usize = 20;
 
@@ -60,8 +66,11 @@ fn memory_folder() -> PathBuf {
 async fn simulate(seed: u64, spool: PathBuf, keep: bool) -> anyhow::Result<(Outcome, Vec<String>)> {
     let trace = Trace::new(keep);
     let world = World::new(seed, spool, trace.clone()).await?;
-    play(&world, seed).await;
+    let clients = 3 + Dice::new(seed, "clients").below(2);
+    play(&world, clients).await;
     mend(&world).await;
+    calm(&world, clients).await;
+    resume(&world).await;
     world.count_all_store_faults();
     checkers::check_all(&world).await;
     for panic in PANICS.lock().drain(..) {
@@ -71,21 +80,35 @@ async fn simulate(seed: u64, spool: PathBuf, keep: bool) -> anyhow::Result<(Outc
     Ok((outcome, trace.lines()))
 }
 
-async fn play(world: &Arc<World>, seed: u64) {
+/// Clients and faults.
+async fn play(world: &Arc<World>, clients: usize) {
     let until = Instant::now() + FAULTS;
-    let clients = 3 + Dice::new(seed, "clients").below(2);
-    let (mut faults, mut requests) = (JoinSet::new(), JoinSet::new());
+    let mut faults = JoinSet::new();
     faults.spawn(Faults::new(world, "network faults", until).of_the_network());
     faults.spawn(Faults::new(world, "node faults", until).of_the_nodes());
-    for number in 0..clients {
-        requests.spawn(Client::new(world, number).run(REQUESTS));
+    ask(world, (0..clients).map(|number| format!("client{number}")), REQUESTS, CLIENTS).await;
+    ended(&mut faults).await;
+}
+
+/// Clients alone, once no fault can be seen any more; what some have paused stays so.
+async fn calm(world: &Arc<World>, clients: usize) {
+    sleep(CALM_AFTER).await;
+    world.trace.note("run", "it is calm");
+    ask(world, (0..clients).map(|number| format!("calm{number}")), CALM_REQUESTS, CALM).await;
+}
+
+/// Lets clients make so many requests each, or as many as there is time for.
+async fn ask(world: &Arc<World>, names: impl Iterator<Item = String>, requests: usize, time: Duration) {
+    world.over.store(false, Ordering::SeqCst);
+    let mut clients = JoinSet::new();
+    for name in names {
+        clients.spawn(Client::new(world, name).run(requests));
     }
-    let _ = timeout(CLIENTS, ended(&mut requests)).await;
+    let _ = timeout(time, ended(&mut clients)).await;
     world.over.store(true, Ordering::SeqCst);
-    if timeout(CLIENTS_END, ended(&mut requests)).await.is_err() {
+    if timeout(CLIENTS_END, ended(&mut clients)).await.is_err() {
         world.judge.violated("I13", "a request has not ended long after its deadline");
     }
-    ended(&mut faults).await;
 }
 
 async fn ended(tasks: &mut JoinSet<()>) {
@@ -97,11 +120,13 @@ async fn ended(tasks: &mut JoinSet<()>) {
 
 /// Ends all faults. From now on everything must become well by itself.
 async fn mend(world: &Arc<World>) {
+    let _storm = world.weather.storm();
     world.net.heal();
     world.log.set_skew(0);
     for place in &world.places {
         place.disk.set_full(false);
-        place.disk.fail_next_sync(false);
+        [Synced::Bytes, Synced::Name].into_iter().for_each(|what| place.disk.fail_syncs(what, 0));
+        world.log.fail_next_sync(place.index, false);
         world.log.lag(place.index, Duration::ZERO);
         if world.node(place.index).is_none()
             && let Err(error) = world.start(place.index)
@@ -109,8 +134,12 @@ async fn mend(world: &Arc<World>) {
             world.judge.violated("harness", format!("node {} does not start: {error:#}", place.index));
         }
     }
-    world.running().iter().for_each(|node| node.set_store_faults(false));
+    world.running().iter().for_each(Node::mend_store);
     world.trace.note("run", "all faults are mended");
+}
+
+/// Lets regions fetch again.
+async fn resume(world: &Arc<World>) {
     // All of them: of a pause and a resume at once, nobody knows which was the last.
     for region in world.regions() {
         for _ in 0..RESUME_TRIES {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use atoll_blobstore::{BlobStore, Operation};
+use atoll_blobstore::{BlobStore, Fault, Operation};
 use atoll_metadata::{Command, NodeRole, RegisterNode, read};
 use atoll_types::{Digest, NodeId, ObjectName, RegionId};
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use crate::log::Log;
 use crate::net::Net;
 use crate::node::{Node, Place, address};
 use crate::trace::Trace;
+use crate::weather::Weather;
 
 const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) log: Arc<Log>,
     pub(crate) judge: Judge,
     pub(crate) trace: Trace,
+    pub(crate) weather: Weather,
     pub(crate) content: Content,
     pub(crate) places: Vec<Place>,
     nodes: Mutex<Vec<Option<Node>>>,
@@ -60,6 +62,7 @@ impl World {
             log: log.clone(),
             judge,
             trace,
+            weather: Weather::new(),
             content,
             places,
             nodes: Mutex::new(running),
@@ -114,7 +117,12 @@ impl World {
         for fired in node.store_faults() {
             let name = format!("store: {} in {:?}", kind(fired.fault), fired.operation);
             self.judge.fired_times(&name, fired.times);
-            if matches!(fired.operation, Operation::Complete | Operation::Delete) {
+            // An object that is there and whose writer was told that it is not, or one that could not be removed.
+            let leaves_one = matches!(
+                (fired.operation, fired.fault),
+                (Operation::Complete, Fault::LostAnswer) | (Operation::Delete, Fault::Unavailable)
+            );
+            if leaves_one {
                 self.places[node.index].disk.excuse(fired.times);
             }
         }
@@ -158,6 +166,14 @@ impl World {
         self.places.iter().map(|place| place.region.clone()).collect()
     }
 
+    /// Whether a region's store really holds a blob under a name. What has rotted there counts as held: nobody knows that
+    /// before it is read.
+    pub(crate) async fn holds(&self, region: &RegionId, digest: &Digest, object: &ObjectName) -> bool {
+        let Some(disk) = self.disk(region) else { return false };
+        let bytes = disk.bytes(object).await;
+        bytes.is_some() && (disk.is_damaged(object) || bytes.as_ref() == self.content.bytes(digest))
+    }
+
     /// The copies of a blob that are recorded and whose objects are there, undamaged.
     pub(crate) async fn sound_copies(&self, digest: &Digest) -> Vec<(RegionId, ObjectName)> {
         let blob = self.log.truth(|truth| read::blob(&truth.kv, digest)).ok().flatten();
@@ -173,7 +189,7 @@ impl World {
 }
 
 /// The name of a fault, without how long it takes.
-fn kind(fault: atoll_blobstore::Fault) -> String {
+fn kind(fault: Fault) -> String {
     let name = format!("{fault:?}");
     name.split('(').next().unwrap_or_default().to_owned()
 }

@@ -38,14 +38,18 @@ fn seeds_that_violated_something_once_do_so_no_more() {
 /// Each bug, the seeds within which it shows, and the invariants by which it may.
 #[test]
 fn what_is_planted_is_caught() {
-    let plants: [(&str, &str, &[&str]); 7] = [
+    let plants: [(&str, &str, &[&str]); 11] = [
         ("lost-write", "8", &["I1", "I2", "I8"]),
         ("stale-barrier", "150", &["I2", "I8"]),
         ("lost-object", "8", &["I1", "I4", "I5", "I14"]),
+        ("lost-object", "8", &["I7"]),
         ("skipped-apply", "8", &["I12"]),
         ("never-read-only", "8", &["I6"]),
         ("dead-follower", "8", &["I14"]),
         ("garbage-not-written", "8", &["I15"]),
+        ("children-not-kept", "8", &["I4", "I5"]),
+        ("failed-sync-ignored", "8", &["I1"]),
+        ("deaf-peers", "8", &["I4", "I14"]),
     ];
     for (plant, seeds, invariants) in plants {
         let (code, text) = simulate(Some(plant), seeds);

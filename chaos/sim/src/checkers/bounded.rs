@@ -29,6 +29,7 @@ fn held(world: &World) -> Option<String> {
             return Some(format!("node {} has {} blobs under way", node.index, node.replication.in_flight()));
         }
     }
-    let writers: u64 = world.places.iter().take(3).map(|place| place.disk.writers()).sum();
-    (writers > 0).then(|| format!("{writers} objects are half written"))
+    let disks = || world.places.iter().take(3).map(|place| &place.disk);
+    let (writers, left): (u64, u64) = (disks().map(|d| d.writers()).sum(), disks().map(|d| d.leftovers()).sum());
+    (writers + left > 0).then(|| format!("{writers} objects are half written, and {left} more were by who has died"))
 }

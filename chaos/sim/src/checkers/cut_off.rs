@@ -11,7 +11,6 @@ use atoll_types::{Digest, Reference};
 use tokio::time::Instant;
 
 use crate::client::read as read_blob;
-use crate::content::MEDIA_TYPE;
 use crate::judge::Stopwatch;
 use crate::node::Node;
 use crate::world::World;
@@ -47,7 +46,7 @@ async fn write(world: &World, node: &Node) {
     let start = Instant::now();
     let options =
         WriteOptions { request: None, client_address: String::new(), deadline: start + Duration::from_secs(5) };
-    let put = node.registry.put_manifest(&access, target, Some(MEDIA_TYPE), image.body.clone(), &options).await;
+    let put = node.registry.put_manifest(&access, target, Some(image.media_type), image.body.clone(), &options).await;
     if !matches!(put, Err(RegistryError::ReadOnly { .. })) || start.elapsed() > REFUSAL_MAX {
         let what = format!("a write at node {}, cut off: {put:?} after {:?}", node.index, start.elapsed());
         world.judge.violated("I6", what);

@@ -24,7 +24,7 @@ pub(crate) fn check(world: &World) {
     for (register, events) in registers {
         match search(&events) {
             Verdict::Linearizable => {}
-            Verdict::Undecided => world.judge.fired_times("(history too long to decide)", 1),
+            Verdict::Undecided => world.judge.undecided(),
             Verdict::Violated => {
                 let invariant = if matches!(register, Register::Tag(..)) { "I2" } else { "I8" };
                 world.judge.violated(invariant, format!("no order explains {register:?}: {}", story(&events)));

@@ -5,9 +5,11 @@ pub(crate) mod bounded;
 pub(crate) mod bytes_survive;
 pub(crate) mod cut_off;
 pub(crate) mod heals;
+pub(crate) mod lag;
 pub(crate) mod linearizable;
 pub(crate) mod nothing_referenced_goes;
 pub(crate) mod state;
+pub(crate) mod torn;
 pub(crate) mod visible_is_servable;
 pub(crate) mod wanted;
 
@@ -43,8 +45,10 @@ pub(crate) async fn check_all(world: &Arc<World>) {
     timed(world, "I14", heals::check(world)).await;
     // Two nodes of a region may have fetched the same: what is refused is removed before a fetch has ended.
     timed(world, "I13", bounded::check(world)).await;
+    lag::check(world).await;
     timed(world, "I15", wanted::check(world)).await;
     timed(world, "I5", nothing_referenced_goes::check(world)).await;
+    timed(world, "I3", torn::check(world)).await;
 }
 
 async fn timed<T>(world: &World, invariant: &str, check: impl Future<Output = T>) -> T {

@@ -1,12 +1,15 @@
-//! I4: of a manifest that is visible in a region, every blob is servable there.
+//! I4: of a manifest that is visible in a region, every blob and every child is servable there.
 
 use std::sync::Arc;
 
-use atoll_auth::{Authorizer, Identity, OpenAuthorizer, Pull};
-use atoll_types::Reference;
+use atoll_auth::{Access, Authorizer, Identity, OpenAuthorizer, Pull};
+use atoll_registry::RegistryError;
+use atoll_types::{Digest, Reference};
 
 use super::heals::{as_of, pull_one};
 use crate::client::read_manifest;
+use crate::content::Image;
+use crate::node::Node;
 use crate::world::World;
 
 pub(crate) async fn check(world: &Arc<World>) {
@@ -14,25 +17,43 @@ pub(crate) async fn check(world: &Arc<World>) {
         let Ok(access) = (&OpenAuthorizer as &dyn Authorizer).access::<Pull>(&Identity::default(), repository) else {
             return;
         };
-        for image in &world.content.images {
+        for image in world.content.manifests() {
             for node in world.running() {
-                let (revision, options) = (world.log.revision(), as_of(world.log.revision()));
-                let reference = Reference::Digest(image.digest);
-                if read_manifest(&node, &access, &reference, &options).await.is_err() {
-                    // Not visible; whether it should be is another question.
-                    continue;
-                }
-                for digest in &image.blobs {
-                    let pulled = pull_one(&node, &access, digest, revision).await;
-                    if let Err(error) = pulled {
-                        let what = format!(
-                            "{repository}: {} shows {} and not its {digest}: {error}",
-                            node.index, image.digest
-                        );
-                        world.judge.violated("I4", what);
-                    }
+                // Whether what is not visible should be is another question.
+                if shows(world, &node, &access, &image.digest).await.is_ok() {
+                    check_one(world, &node, &access, image).await;
                 }
             }
         }
+    }
+}
+
+async fn shows(world: &World, node: &Node, access: &Access<Pull>, manifest: &Digest) -> Result<(), RegistryError> {
+    let options = as_of(world.log.revision());
+    read_manifest(node, access, &Reference::Digest(*manifest), &options).await.map(|_| ())
+}
+
+async fn check_one(world: &World, node: &Node, access: &Access<Pull>, image: &Image) {
+    for blob in &image.blobs {
+        let pulled = pull_one(node, access, blob, world.log.revision()).await.map(|_| ());
+        tell(world, node, access, image, blob, pulled);
+    }
+    for child in &image.children {
+        let shown = shows(world, node, access, child).await;
+        tell(world, node, access, image, child, shown);
+    }
+}
+
+fn tell(
+    world: &World,
+    node: &Node,
+    access: &Access<Pull>,
+    image: &Image,
+    of: &Digest,
+    served: Result<(), RegistryError>,
+) {
+    if let Err(error) = served {
+        let what = format!("{}: {} shows {} and not its {of}: {error}", access.repository(), node.index, image.digest);
+        world.judge.violated("I4", what);
     }
 }

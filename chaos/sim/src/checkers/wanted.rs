@@ -1,11 +1,11 @@
-//! I15: wanted is what placement asks for and copies lack, counters equal what they count, and every object in a store
+//! I15: wanted is what placement asks for and stores lack, counters equal what they count, and every object in a store
 //! is named by a copy or by garbage, unless something went wrong of which it may be left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use atoll_blobstore::BlobStore as _;
-use atoll_metadata::{check_invariants, read};
+use atoll_metadata::{KvError, check_invariants, read};
 use atoll_types::{ObjectName, RegionId};
 
 use crate::world::World;
@@ -16,7 +16,7 @@ const PAGE: usize = 100_000;
 pub(crate) async fn check(world: &Arc<World>) {
     recompute(world);
     for region in world.regions() {
-        check_region(world, &region);
+        check_region(world, &region).await;
         check_store(world, &region).await;
     }
 }
@@ -31,29 +31,33 @@ fn recompute(world: &World) {
     }
 }
 
-/// The queue and the counters of a region, by what reads tell of each blob.
-fn check_region(world: &World, region: &RegionId) {
-    let checked = world.log.truth(|truth| {
-        let kv = &truth.kv;
-        let (mut held, mut bytes, mut lacking) = (0, 0, Vec::new());
-        for digest in world.content.digests() {
-            let Some(blob) = read::blob(kv, digest)? else { continue };
-            match blob.copies.iter().any(|(of, _)| of == region) {
-                true => (held, bytes) = (held + 1, bytes + blob.size),
-                false => lacking.push(*digest),
+/// The queue and the counters of a region, by what its store really holds of each blob.
+async fn check_region(world: &World, region: &RegionId) {
+    let kv = world.log.truth(|truth| truth.kv.clone());
+    let (mut held, mut bytes, mut lacking) = (0, 0, Vec::new());
+    for digest in world.content.digests() {
+        let Ok(Some(blob)) = read::blob(&kv, digest) else { continue };
+        let copy = blob.copies.iter().find(|(of, _)| of == region);
+        match copy {
+            Some((_, object)) if world.holds(region, digest, object).await => {
+                (held, bytes) = (held + 1, bytes + blob.size);
             }
+            Some(_) | None => lacking.push(*digest),
         }
+    }
+    lacking.sort();
+    let queue_and_counters = || {
         let mut wanted: Vec<_> =
-            read::wanted(kv, region, None, PAGE)?.into_iter().map(|wanted| wanted.digest).collect();
+            read::wanted(&kv, region, None, PAGE)?.into_iter().map(|wanted| wanted.digest).collect();
         // What the harness itself pushed is no part of the world.
         wanted.retain(|digest| world.content.bytes(digest).is_some());
         wanted.sort();
-        lacking.sort();
-        let holdings = read::holdings(kv, region)?;
-        Ok::<_, atoll_metadata::KvError>((wanted == lacking, holdings.copies >= held && holdings.copy_bytes >= bytes))
-    });
+        let holdings = read::holdings(&kv, region)?;
+        Ok::<_, KvError>((wanted == lacking, holdings.copies >= held && holdings.copy_bytes >= bytes))
+    };
+    let checked = queue_and_counters();
     if checked != Ok((true, true)) {
-        world.judge.violated("I15", format!("queue and counters of {region} are not what its blobs say: {checked:?}"));
+        world.judge.violated("I15", format!("queue and counters of {region} are not what it holds: {checked:?}"));
     }
 }
 
@@ -78,7 +82,7 @@ pub(crate) async fn unnamed(world: &World, region: &RegionId) -> Vec<ObjectName>
 }
 
 /// Names of a region's copies and garbage.
-fn named(truth: &crate::log::Truth, region: &RegionId) -> Vec<ObjectName> {
+pub(super) fn named(truth: &crate::log::Truth, region: &RegionId) -> Vec<ObjectName> {
     let copies = truth.copies(region);
     let garbage = read::garbage(&truth.kv, region, None, PAGE).unwrap_or_default();
     copies.into_iter().map(|(_, object)| object).chain(garbage.into_iter().map(|(_, object)| object)).collect()

@@ -1,10 +1,13 @@
 //! Deleting tags, manifests and blobs.
 
 use atoll_auth::Delete;
+use atoll_metadata::Rejection;
+use atoll_registry::RegistryError;
 use atoll_types::{Digest, Reference};
 
 use super::{Client, Written};
 use crate::checkers::bytes_survive::is_absent;
+use crate::checkers::nothing_referenced_goes;
 use crate::history::{Deed, Register};
 
 impl Client {
@@ -24,7 +27,7 @@ impl Client {
     }
 
     pub(super) async fn delete_manifest(&mut self) {
-        let (repository, image) = (self.repository(), self.image());
+        let (repository, image) = (self.repository(), self.manifest());
         let Some(access) = self.access::<Delete>(&repository) else { return };
         let (register, start_ms) = (Register::Manifest(repository.clone(), image.digest), self.now_ms());
         self.world.removing(register.clone());
@@ -40,6 +43,9 @@ impl Client {
             Written::Unknown => (Deed::RemoveIf(image.digest), false),
             // No tag points to what is not there.
             Written::Failed(error) if is_absent(error) => (Deed::SeeNot(image.digest), true),
+            Written::Failed(error) if matches!(**error, RegistryError::Rejected(Rejection::Referenced { .. })) => {
+                return self.world.judge.fired("child of an index kept");
+            }
             Written::Failed(_) => return,
         };
         for tag in self.world.content.tags.clone() {
@@ -69,7 +75,10 @@ impl Client {
     /// A removal that was refused because nothing was there has seen that.
     fn note_removal<T>(&self, register: &Register, written: Written<T>, start_ms: u64) {
         match written {
-            Written::Done(_) => self.note(register, Deed::Remove, start_ms, true),
+            Written::Done(_) => {
+                self.note(register, Deed::Remove, start_ms, true);
+                nothing_referenced_goes::check_manifests(&self.world);
+            }
             Written::Unknown => self.note(register, Deed::Remove, start_ms, false),
             Written::Failed(error) => {
                 if is_absent(&error) {

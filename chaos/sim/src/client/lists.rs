@@ -3,15 +3,13 @@
 use std::collections::BTreeSet;
 
 use atoll_auth::Pull;
-use atoll_metadata::read;
-use atoll_registry::{Consistency, MetadataGroupExt as _, Mode};
-use atoll_replication::lag_report;
-use atoll_types::{RegionId, Tag};
+use atoll_registry::Consistency;
+use atoll_types::Tag;
 use tokio::time::sleep;
 
 use super::Client;
+use crate::checkers::lag;
 use crate::judge::Stopwatch;
-use crate::node::Node;
 
 impl Client {
     /// All tags of a repository, a page at a time: none that was there throughout may be missing.
@@ -58,44 +56,7 @@ impl Client {
     /// The lag as a node tells it, against what the stores lack of what that node knows.
     pub(super) async fn ask_for_lag(&mut self) {
         let Some(node) = self.some_node() else { return };
-        check_lag(&self.world, &node);
+        lag::look(&self.world, &node).await;
         self.world.judge.operation("ask for lag", 0);
     }
-}
-
-/// Reported lag is never below the truth of the stores, and what is not known is said to be so.
-pub(crate) fn check_lag(world: &crate::world::World, node: &Node) {
-    let watch = Stopwatch::start();
-    let Ok(report) = lag_report(&node.metadata, node.replication.clock()) else { return };
-    let current = node.metadata.freshness();
-    for lag in &report.regions {
-        let missing = missing(world, node, &lag.region);
-        if lag.blobs < missing {
-            let what = format!(
-                "node {} says that {} lacks {} blobs, and it lacks {missing}",
-                node.index, lag.region, lag.blobs
-            );
-            world.judge.violated("I7", what);
-        }
-        if (lag.blobs > 0) != lag.oldest_age_ms.is_some() || (lag.blobs == 0 && lag.bytes > 0) {
-            world.judge.violated("I7", format!("the lag of {} contradicts itself: {lag:?}", lag.region));
-        }
-        if lag.known && (current.mode == Mode::ReadOnly || current.staleness.is_none()) {
-            world.judge.violated("I7", format!("a node that cannot know calls the lag of {} known", lag.region));
-        }
-    }
-    world.judge.looked("I7", watch);
-}
-
-/// How many of the blobs that a node knows have no copy recorded in a region, by looking at each.
-fn missing(world: &crate::world::World, node: &Node, region: &RegionId) -> u64 {
-    let count = node.metadata.read(|kv| {
-        let mut count = 0;
-        for digest in world.content.digests() {
-            let blob = read::blob(kv, digest)?;
-            count += u64::from(blob.is_some_and(|blob| blob.copies.iter().all(|(of, _)| of != region)));
-        }
-        Ok(count)
-    });
-    count.unwrap_or(0)
 }

@@ -44,8 +44,7 @@ enum Written<T> {
 type Writing<T> = Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send>>;
 
 impl Client {
-    pub(crate) fn new(world: &Arc<World>, number: usize) -> Self {
-        let name = format!("client{number}");
+    pub(crate) fn new(world: &Arc<World>, name: String) -> Self {
         Self { world: world.clone(), dice: Dice::new(world.seed, &name), name }
     }
 

@@ -11,27 +11,45 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 
 use super::{Client, told};
+use crate::content::Image;
 use crate::history::{Deed, Register};
 use crate::judge::Stopwatch;
 use crate::node::Node;
+use crate::weather::Calm;
 
 impl Client {
     /// A manifest by tag, or by digest, and then its blobs, as clients pull an image.
     pub(super) async fn pull_image(&mut self) {
         let (Some(node), repository) = (self.some_node(), self.repository()) else { return };
-        let (tag, image) = (self.tag(), self.image());
+        let (tag, image) = (self.tag(), self.manifest());
         let by_tag = self.dice.chance(0.8);
         let (reference, register) = match by_tag {
             true => (Reference::Tag(tag.clone()), Register::Tag(repository.clone(), tag)),
             false => (Reference::Digest(image.digest), Register::Manifest(repository.clone(), image.digest)),
         };
         let consistency = if self.dice.chance(0.5) { Consistency::Linearizable } else { Consistency::Default };
-        let Some(found) = self.get_manifest(&node, &repository, &reference, &register, consistency).await else {
-            return;
-        };
-        let Some(image) = self.world.content.image(&found).cloned() else { return };
+        let found = self.get_manifest(&node, &repository, &reference, &register, consistency, None).await;
+        let Some(found) = found.and_then(|found| self.world.content.image(&found).cloned()) else { return };
+        self.pull_blobs(&node, &repository, &found).await;
+        for child in &found.children {
+            self.pull_child(&node, &repository, child, &found.digest).await;
+        }
+    }
+
+    async fn pull_blobs(&mut self, node: &Node, repository: &RepositoryName, image: &Image) {
         for digest in &image.blobs {
-            self.get_blob(&node, &repository, digest, Some(&image.digest)).await;
+            self.get_blob(node, repository, digest, Some(&image.digest)).await;
+        }
+    }
+
+    /// An image of an index, by its digest.
+    async fn pull_child(&mut self, node: &Node, repository: &RepositoryName, child: &Digest, index: &Digest) {
+        let (reference, register) = (Reference::Digest(*child), Register::Manifest(repository.clone(), *child));
+        let consistency = Consistency::Default;
+        let found = self.get_manifest(node, repository, &reference, &register, consistency, Some(index)).await;
+        if let Some(image) = found.and_then(|found| self.world.content.image(&found).cloned()) {
+            self.world.judge.fired("child of an index pulled");
+            self.pull_blobs(node, repository, &image).await;
         }
     }
 
@@ -42,6 +60,7 @@ impl Client {
         self.get_blob(&node, &repository, &digest, None).await;
     }
 
+    /// A manifest; `of` is an index that the node has shown, and that refers to it.
     async fn get_manifest(
         &mut self,
         node: &Node,
@@ -49,8 +68,10 @@ impl Client {
         reference: &Reference,
         register: &Register,
         consistency: Consistency,
+        of: Option<&Digest>,
     ) -> Option<Digest> {
         let (access, options) = (self.access::<Pull>(repository)?, self.reading(consistency));
+        let calm = self.world.weather.calm();
         let (start_ms, read_only) = (self.now_ms(), self.world.log.told_read_only(node.index));
         let got = read_manifest(node, &access, reference, &options);
         let got = node.life.run_until_cancelled(got).await;
@@ -65,8 +86,14 @@ impl Client {
             }
             Err(RegistryError::Rejected(
                 Rejection::TagUnknown(_) | Rejection::ManifestUnknown(_) | Rejection::RepositoryUnknown(_),
-            )) => Some(None),
-            Err(_) => None,
+            )) => {
+                self.check_visible(node, register, of);
+                Some(None)
+            }
+            Err(error) => {
+                self.check_served(calm, node, register, of, error);
+                None
+            }
         };
         if let Some(seen) = seen.filter(|_| current) {
             // A read that asks for nothing may be as old as the bound of staleness; what is absent was looked for twice.
@@ -97,6 +124,7 @@ impl Client {
         };
         let Some(content) = self.world.content.bytes(digest).cloned() else { return };
         let (start_ms, read_only) = (self.now_ms(), self.world.log.told_read_only(node.index));
+        let (calm, register) = (self.world.weather.calm(), Register::Link(repository.clone(), *digest));
         let range = self.range(content.len() as u64);
         let got = async {
             let blob = node.registry.open_blob(&access, digest, &options).await?;
@@ -117,14 +145,18 @@ impl Client {
                     self.world.judge.violated("I3", what);
                 }
                 self.world.judge.looked("I3", watch);
+                if calm.is_some() && of.is_some() {
+                    self.world.judge.fired("blob of a manifest pulled in a calm");
+                }
             }
             Err(RegistryError::Rejected(Rejection::BlobUnknown(_) | Rejection::RepositoryUnknown(_))) => {
-                let register = Register::Link(repository.clone(), *digest);
                 self.check_visible(node, &register, of);
                 if self.world.log.told_read_only(node.index) == read_only {
                     self.note(&register, Deed::See(None), start_ms, true);
                 }
             }
+            // A blob that nobody refers to is owed to nobody.
+            Err(error) if of.is_some() => self.check_served(calm, node, &register, of, &error),
             Err(_) => {}
         }
     }
@@ -137,18 +169,43 @@ impl Client {
         start..self.dice.between(start + 1, size)
     }
 
-    /// The blob is unknown at a node that has just shown a manifest that refers to it.
-    fn check_visible(&self, node: &Node, blob: &Register, manifest: Option<&Digest>) {
-        let (Some(manifest), Register::Link(repository, digest)) = (manifest, blob) else { return };
+    /// A blob or a child is unknown at a node that has just shown a manifest that refers to it.
+    fn check_visible(&self, node: &Node, what: &Register, of: Option<&Digest>) {
+        let Some(manifest) = of else { return };
         let watch = Stopwatch::start();
-        let manifest = Register::Manifest(repository.clone(), *manifest);
-        let removed = self.world.history(|h| h.may_be_removed(blob) || h.may_be_removed(&manifest));
-        if !removed {
-            let what =
-                format!("node {} shows a manifest of {repository} and does not know its blob {digest}", node.index);
+        if !self.may_be_gone(what, of) {
+            let what = format!("node {} shows {manifest} and does not know {what:?}", node.index);
             self.world.judge.violated("I4", what);
         }
         self.world.judge.looked("I4", watch);
+    }
+
+    /// What a node knows could not be read. While nothing goes wrong it is served from wherever it is, although not all
+    /// of it may be replicated yet, or may be while that is paused.
+    fn check_served(
+        &self,
+        calm: Option<Calm>,
+        node: &Node,
+        what: &Register,
+        of: Option<&Digest>,
+        error: &RegistryError,
+    ) {
+        let watch = Stopwatch::start();
+        if calm.is_none() || calm != self.world.weather.calm() {
+            return;
+        }
+        if !self.may_be_gone(what, of) {
+            let what = format!("in a calm node {} does not serve {what:?}, of {of:?}: {error}", node.index);
+            self.world.judge.violated("I4", what);
+        }
+        self.world.judge.looked("I4", watch);
+    }
+
+    /// Whether somebody has begun to remove it, or what refers to it.
+    fn may_be_gone(&self, what: &Register, of: Option<&Digest>) -> bool {
+        let (Register::Tag(repository, _) | Register::Manifest(repository, _) | Register::Link(repository, _)) = what;
+        let manifest = of.map(|of| Register::Manifest(repository.clone(), *of));
+        self.world.history(|h| h.may_be_removed(what) || manifest.is_some_and(|manifest| h.may_be_removed(&manifest)))
     }
 }
 

@@ -8,29 +8,46 @@ use bytes::Bytes;
 use futures::stream;
 
 use super::{Client, Written};
-use crate::content::{Image, MEDIA_TYPE};
+use crate::content::Image;
 use crate::history::{Deed, Register};
 
 impl Client {
-    /// An image as clients push it: what is missing of its blobs, then its manifest, under a tag.
+    /// An image as clients push it: what is missing of its blobs, then its manifest, under a tag. The images of an index
+    /// come before it, by digest.
     pub(super) async fn push_image(&mut self) {
-        let (repository, image) = (self.repository(), self.image());
-        for digest in &image.blobs {
-            let pushed = if self.dice.chance(0.25) {
-                self.mount_blob(&repository, digest).await || self.upload(&repository, digest).await
-            } else {
-                self.upload(&repository, digest).await
-            };
+        let (repository, image) = (self.repository(), self.manifest());
+        for child in &image.children {
+            let Some(child) = self.world.content.image(child).cloned() else { return };
+            let pushed = self.push_blobs(&repository, &child).await
+                && self.put_at(&repository, &child, None, Expected::Any).await;
             if !pushed {
                 return;
             }
         }
-        self.put(&repository, &image).await;
+        if self.push_blobs(&repository, &image).await {
+            self.put(&repository, &image).await;
+        }
     }
 
-    pub(super) fn image(&mut self) -> Image {
-        let images = &self.world.content.images;
-        images[self.dice.below(images.len())].clone()
+    async fn push_blobs(&mut self, repository: &RepositoryName, image: &Image) -> bool {
+        for digest in &image.blobs {
+            let pushed = if self.dice.chance(0.25) {
+                self.mount_blob(repository, digest).await || self.upload(repository, digest).await
+            } else {
+                self.upload(repository, digest).await
+            };
+            if !pushed {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// An image, and one time in ten an index.
+    pub(super) fn manifest(&mut self) -> Image {
+        let content = &self.world.content;
+        let of = if self.dice.chance(0.1) { &content.indexes } else { &content.images };
+        of[self.dice.below(of.len())].clone()
     }
 
     fn blob(&mut self) -> Digest {
@@ -48,9 +65,9 @@ impl Client {
         self.mount_blob(&repository, &digest).await;
     }
 
-    /// Puts a manifest whose blobs are probably there.
+    /// Puts a manifest whose blobs and children are probably there.
     pub(super) async fn move_tag(&mut self) {
-        let (repository, image) = (self.repository(), self.image());
+        let (repository, image) = (self.repository(), self.manifest());
         self.put(&repository, &image).await;
     }
 
@@ -113,35 +130,50 @@ impl Client {
 
     /// A manifest under a tag, with or without a precondition, or by its digest alone.
     async fn put(&mut self, repository: &RepositoryName, image: &Image) {
-        let Some(access) = self.access::<Push>(repository) else { return };
         let tag = self.tag();
-        let (reference, expected) = match self.dice.below(10) {
-            0 => (Reference::Digest(image.digest), Expected::Any),
-            1 | 2 => (Reference::Tag(tag.clone()), Expected::Absent),
-            3..6 => (Reference::Tag(tag.clone()), Expected::Digest(self.image().digest)),
-            _ => (Reference::Tag(tag.clone()), Expected::Any),
+        let (tag, expected) = match self.dice.below(10) {
+            0 => (None, Expected::Any),
+            1 | 2 => (Some(tag), Expected::Absent),
+            3..6 => (Some(tag), Expected::Digest(self.manifest().digest)),
+            _ => (Some(tag), Expected::Any),
         };
-        let (start_ms, body, by_tag) = (self.now_ms(), image.body.clone(), matches!(reference, Reference::Tag(_)));
-        let what = match (by_tag, expected) {
-            (false, _) => "put manifest",
-            (true, Expected::Any) => "put tag",
-            (true, _) => "put tag if it matches",
+        self.put_at(repository, image, tag, expected).await;
+    }
+
+    /// The same, at this tag; whether it was put.
+    async fn put_at(
+        &mut self,
+        repository: &RepositoryName,
+        image: &Image,
+        tag: Option<Tag>,
+        expected: Expected,
+    ) -> bool {
+        let Some(access) = self.access::<Push>(repository) else { return false };
+        let reference = tag.clone().map_or(Reference::Digest(image.digest), Reference::Tag);
+        let (start_ms, body, media_type) = (self.now_ms(), image.body.clone(), image.media_type);
+        let what = match (&tag, expected) {
+            (None, _) => "put manifest",
+            (Some(_), Expected::Any) => "put tag",
+            (Some(_), _) => "put tag if it matches",
         };
         let written = self
             .write(what, move |registry, options| {
                 let target = PutTarget { reference: reference.clone(), extra_tags: Vec::new(), expected };
                 let (access, body) = (access.clone(), body.clone());
-                Box::pin(async move { registry.put_manifest(&access, target, Some(MEDIA_TYPE), body, &options).await })
+                Box::pin(async move { registry.put_manifest(&access, target, Some(media_type), body, &options).await })
             })
             .await;
         let manifest = Register::Manifest(repository.clone(), image.digest);
-        let register = by_tag.then(|| Register::Tag(repository.clone(), tag));
+        let register = tag.map(|tag| Register::Tag(repository.clone(), tag));
         let deed = match expected {
             Expected::Any => Deed::Put(image.digest),
             Expected::Absent => Deed::Swap(None, image.digest),
             Expected::Digest(before) => Deed::Swap(Some(before), image.digest),
         };
         let certain = matches!(written, Written::Done(_));
+        if certain && !image.children.is_empty() {
+            self.world.judge.fired("index put");
+        }
         match written {
             Written::Done(_) | Written::Unknown => {
                 self.note(&manifest, Deed::Put(image.digest), start_ms, certain);
@@ -157,6 +189,7 @@ impl Client {
                 }
             }
         }
+        certain
     }
 
     pub(super) fn tag(&mut self) -> Tag {

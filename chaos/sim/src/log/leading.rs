@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant, sleep};
 
-use super::{ELECTION_MAX, Log};
+use super::{ELECTION_MAX, Log, State, Write};
 
 /// How often it is looked whether the leader still leads.
 const LOOK: Duration = Duration::from_millis(50);
@@ -47,15 +47,32 @@ impl Log {
         (state.leader, state.term) = (Some(leader), state.term + 1);
         self.trace.note("log", &format!("node {leader} leads in term {}", state.term));
         self.judge.fired("leader elected");
-        // An entry that reached some nodes is kept if the new leader has it.
-        for entry in std::mem::take(&mut state.limbo) {
-            if state.dice.chance(0.5) {
-                self.judge.fired("write committed by the next leader");
-                self.commit(&mut state, entry);
-            } else {
-                self.judge.fired("write lost with its leader");
-            }
+        let mut limbo = std::mem::take(&mut state.limbo);
+        limbo.sort_by_key(|write| (write.term, write.nth));
+        for log in limbo.chunk_by(|one, next| one.term == next.term) {
+            self.keep_a_beginning(&mut state, log);
         }
         true
+    }
+
+    /// What the new leader has of an earlier one's log, beyond what is committed: all of it, or a beginning. A log ends
+    /// where its last write is torn.
+    fn keep_a_beginning(&self, state: &mut State, log: &[Write]) {
+        let sizes: Vec<u64> = log.iter().map(|write| write.entry.encode().len() as u64).collect();
+        let all = sizes.iter().sum();
+        let (end, mut at) = (if state.dice.chance(0.5) { all } else { state.dice.between(0, all) }, 0);
+        for (write, size) in log.iter().zip(sizes) {
+            let start = at;
+            at += size;
+            if at <= end {
+                self.judge.fired("write committed by the next leader");
+                self.commit(state, write.entry.clone());
+                continue;
+            }
+            self.judge.fired("write lost with its leader");
+            if start < end {
+                self.judge.fired("write torn in a log");
+            }
+        }
     }
 }

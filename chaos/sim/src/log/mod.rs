@@ -2,9 +2,10 @@
 //! own pace by the real state machine.
 //!
 //! It may do all that Raft may: lose a write or its answer, commit one later that nobody was told of, change its leader
-//! in mid-write, leave nodes behind, fail barriers. It never does what Raft must not: a write is committed once, in one
-//! order, and what was acknowledged stays.
+//! in mid-write, leave nodes behind, fail barriers, end a node that cannot sync. It never does what Raft must not: a
+//! write is committed once, in one order, and what was acknowledged stays.
 
+mod absences;
 mod apply;
 mod leading;
 mod propose;
@@ -30,7 +31,7 @@ use crate::trace::Trace;
 
 pub(crate) use replica::Replica;
 pub(crate) use seat::Seat;
-pub(crate) use truth::Truth;
+pub(crate) use truth::{Lacking, Moment, Truth};
 
 /// The longest election.
 pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(1_000);
@@ -58,14 +59,26 @@ struct State {
     truth: Truth,
     leader: Option<usize>,
     term: u64,
-    /// Entries that some nodes have and no majority is known to have: the next leader may or may not keep them.
-    limbo: Vec<Entry>,
+    /// Writes that some nodes have and no majority is known to have: the next leader may or may not keep them.
+    limbo: Vec<Write>,
+    /// How many writes have come to a leader.
+    writes: u64,
     replicas: Vec<Replica>,
     /// What a fault adds to the wall clock of whoever leads, in milliseconds.
     skew_ms: i64,
+    /// Whether it ever did.
+    was_skewed: bool,
     /// Objects of writes whose outcome nobody was told.
     unknown: BTreeSet<ObjectName>,
     dice: Dice,
+}
+
+/// An entry in the log of who led in a term.
+struct Write {
+    term: u64,
+    /// Where it stands in that log, among the others.
+    nth: u64,
+    entry: Entry,
 }
 
 impl Log {
@@ -79,8 +92,10 @@ impl Log {
             leader: None,
             term: 0,
             limbo: Vec::new(),
+            writes: 0,
             replicas,
             skew_ms: 0,
+            was_skewed: false,
             unknown: BTreeSet::new(),
             dice,
         };
@@ -120,7 +135,7 @@ impl Log {
     fn commit(&self, state: &mut State, mut entry: Entry) -> (u64, Outcome) {
         let wall = EPOCH_MS + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0);
         entry.time_ms = state.truth.stamp(wall.saturating_add_signed(state.skew_ms));
-        let (revision, applied) = state.truth.commit(entry);
+        let (revision, applied) = state.truth.commit(entry, self.trace.now_ms());
         self.committed.send_replace(revision);
         // A request that was answered before is answered again with the revision of then.
         (applied.revision.0, applied.outcome)
@@ -169,7 +184,7 @@ impl Log {
 
     /// A node runs from now on, with what its disk kept, until its life ends.
     pub(crate) fn join(self: &Arc<Self>, node: usize, life: &CancellationToken) {
-        self.state.lock().replicas[node].start();
+        self.state.lock().replicas[node].start(life);
         for task in [true, false] {
             let (log, life) = (self.clone(), life.clone());
             tokio::spawn(async move {
@@ -179,13 +194,35 @@ impl Log {
         }
     }
 
-    /// A node dies: what it applied since its last checkpoint is gone, the log is not.
+    /// A node dies. What it applied since its last checkpoint was written and not synced: a beginning of it is left, and
+    /// what was torn is not. The log is not gone.
     pub(crate) fn crash(&self, node: usize) {
         let mut state = self.state.lock();
-        state.replicas[node].crash();
+        let (checkpoint, applied) = state.replicas[node].crash();
+        let kept = state.dice.between(checkpoint, applied);
+        if checkpoint < kept && kept < applied {
+            self.judge.fired("state torn by a crash");
+        }
+        self.apply_up_to(&mut state, node, kept);
+        state.replicas[node].recover();
         if state.leader == Some(node) {
             state.leader = None;
         }
+    }
+
+    /// The next sync of a node's log fails, or does not.
+    pub(crate) fn fail_next_sync(&self, node: usize, fails: bool) {
+        self.state.lock().replicas[node].sync_fails = fails;
+    }
+
+    /// A node that could not sync its log ends, at once: nobody knows whether what it wrote is there.
+    fn end(&self, state: &mut State, node: usize) {
+        self.judge.fired("sync of the log failed");
+        self.trace.note("log", &format!("{node} cannot sync its log"));
+        if state.leader == Some(node) {
+            state.leader = None;
+        }
+        state.replicas[node].end();
     }
 
     /// Makes a node apply late, by so much for each step; zero ends that.
@@ -195,7 +232,14 @@ impl Log {
 
     /// What the wall clock of leaders is off by, in milliseconds.
     pub(crate) fn set_skew(&self, skew_ms: i64) {
-        self.state.lock().skew_ms = skew_ms;
+        let mut state = self.state.lock();
+        state.skew_ms = skew_ms;
+        state.was_skewed |= skew_ms != 0;
+    }
+
+    /// Whether the leaders' clocks were right all the time: then leader time is virtual time.
+    pub(crate) fn has_true_time(&self) -> bool {
+        !self.state.lock().was_skewed
     }
 }
 

@@ -8,7 +8,7 @@ use atoll_registry::{Applied, Proposal, ProposeError};
 use atoll_types::{NodeId, ObjectName, Revision};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
-use super::{ANSWER_WAIT, Log};
+use super::{ANSWER_WAIT, Log, Write};
 use crate::plant::{Plant, is_planted};
 
 /// A write is answered before it is applied here when that takes longer.
@@ -91,18 +91,25 @@ impl Log {
 
     /// At the leader: committed once a majority has it.
     async fn lead(&self, leader: usize, entry: Entry) -> Attempt {
-        let term = {
-            let state = self.state.lock();
+        let (term, nth) = {
+            let mut state = self.state.lock();
             if state.leader != Some(leader) {
                 return Attempt::Refused("that node does not lead");
             }
-            state.term
+            state.writes += 1;
+            (state.term, state.writes)
         };
         let confirmed = self.confirmation(leader);
         sleep(confirmed.unwrap_or(Duration::from_millis(200))).await;
         let majority = self.in_majority(leader);
         let mut state = self.state.lock();
-        if state.leader == Some(leader) && state.term == term && majority && confirmed.is_some() {
+        let leads = state.leader == Some(leader) && state.term == term;
+        if leads && state.replicas[leader].take_failing_sync() {
+            self.end(&mut state, leader);
+            state.limbo.push(Write { term, nth, entry });
+            return Attempt::Unknown("the leader cannot sync its log");
+        }
+        if leads && majority && confirmed.is_some() {
             if is_planted(Plant::LostWrite) && state.dice.chance(0.02) {
                 let (revision, outcome) = state.truth.pretend(&entry);
                 return Attempt::Applied(revision, outcome);
@@ -110,7 +117,7 @@ impl Log {
             let (revision, outcome) = self.commit(&mut state, entry);
             return Attempt::Applied(revision, outcome);
         }
-        state.limbo.push(entry);
+        state.limbo.push(Write { term, nth, entry });
         self.judge.fired("write left without a majority");
         Attempt::Unknown("the leader lost its majority")
     }

@@ -7,6 +7,7 @@ use atoll_metadata::MemoryKv;
 use atoll_types::Revision;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::apply::apply;
 use super::{ANSWER_WAIT, Log, PULSE, QUORUM_WINDOW, State};
@@ -26,6 +27,10 @@ pub(crate) struct Replica {
     pub(super) applied: u64,
     checkpoint: (Arc<MemoryKv>, u64),
     pub(super) up: bool,
+    /// Its present life.
+    life: CancellationToken,
+    /// The next sync of its log fails.
+    pub(super) sync_fails: bool,
     /// How much later it applies than it could.
     pub(super) late: Duration,
     /// The start of the newest round that a leader answered.
@@ -48,6 +53,8 @@ impl Default for Replica {
             applied: 0,
             checkpoint: (Arc::default(), 0),
             up: false,
+            life: CancellationToken::new(),
+            sync_fails: false,
             late: Duration::ZERO,
             answered: None,
             fresh: None,
@@ -60,12 +67,24 @@ impl Default for Replica {
 }
 
 impl Replica {
-    pub(super) fn start(&mut self) {
-        self.up = true;
+    pub(super) fn start(&mut self, life: &CancellationToken) {
+        (self.up, self.life) = (true, life.clone());
     }
 
-    pub(super) fn crash(&mut self) {
-        let (kv, applied) = self.checkpoint.clone();
+    /// It ends itself.
+    pub(super) fn end(&mut self) {
+        self.up = false;
+        self.life.cancel();
+    }
+
+    /// Whether its log cannot be synced now.
+    pub(super) fn take_failing_sync(&mut self) -> bool {
+        std::mem::take(&mut self.sync_fails)
+    }
+
+    /// Goes back to what was synced: up to where that is, and up to where it was.
+    pub(super) fn crash(&mut self) -> (u64, u64) {
+        let (before, (kv, applied)) = (self.applied, self.checkpoint.clone());
         *self = Self {
             kv,
             applied,
@@ -74,7 +93,13 @@ impl Replica {
             told_read_only: self.told_read_only + 1,
             ..Self::default()
         };
-        self.changed.send_replace(applied);
+        (applied, before)
+    }
+
+    /// What a crash has left is on the disk.
+    pub(super) fn recover(&mut self) {
+        self.checkpoint = (self.kv.clone(), self.applied);
+        self.changed.send_replace(self.applied);
     }
 
     /// Whether a quorum was heard of lately.
@@ -137,9 +162,19 @@ impl Log {
 
     fn advance(&self, node: usize, target: u64) {
         let mut state = self.state.lock();
-        let State { truth, replicas, .. } = &mut *state;
+        if state.replicas[node].take_failing_sync() {
+            return self.end(&mut state, node);
+        }
+        let target = target.min(state.replicas[node].applied + BATCH_MAX);
+        self.apply_up_to(&mut state, node, target);
+        let replica = &mut state.replicas[node];
+        replica.settle();
+        replica.changed.send_replace(replica.applied);
+    }
+
+    pub(super) fn apply_up_to(&self, state: &mut State, node: usize, target: u64) {
+        let State { truth, replicas, .. } = state;
         let replica = &mut replicas[node];
-        let target = target.min(replica.applied + BATCH_MAX);
         while replica.applied < target {
             let next = replica.applied + 1;
             let Some(entry) = truth.entry(next) else { break };
@@ -160,8 +195,6 @@ impl Log {
                 replica.checkpoint = (replica.kv.clone(), next);
             }
         }
-        replica.settle();
-        replica.changed.send_replace(replica.applied);
     }
 
     /// Asks the leader again and again what is committed, for as long as the node lives.

@@ -5,11 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use atoll_metadata::{Applied, Command, Entry, MemoryKv, Outcome, Rejection, read};
 use atoll_types::{Digest, ObjectName, RegionId, RepositoryName, Revision, Tag};
 
+use super::absences::{Absences, touched};
 use super::apply::apply;
 use crate::judge::Judge;
 
 /// From which revision on, and to what; `None`: it was removed.
 type TagMove = (u64, Option<Digest>);
+
+/// A change, and when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) revision: u64,
+    /// In leader time.
+    pub(crate) stamp_ms: u64,
+    /// In virtual time.
+    pub(crate) at_ms: u64,
+}
+
+/// What a region lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    pub(crate) blobs: u64,
+    pub(crate) bytes: u64,
+    /// Since when the oldest of them.
+    pub(crate) oldest: Option<Moment>,
+}
 
 /// A committed log, applied.
 pub(crate) struct Truth {
@@ -17,6 +37,9 @@ pub(crate) struct Truth {
     entries: Vec<Entry>,
     /// The state hash after each revision; that of nothing before the first.
     hashes: Vec<u128>,
+    /// When each entry was committed, in virtual time.
+    times_ms: Vec<u64>,
+    absences: Absences,
     last_ms: u64,
     /// What each tag pointed to, from which revision on.
     tags: BTreeMap<(RepositoryName, Tag), Vec<TagMove>>,
@@ -29,7 +52,17 @@ impl Truth {
     pub(super) fn new(judge: Judge) -> Self {
         let kv = MemoryKv::new();
         let hashes = vec![kv.hash()];
-        Self { kv, entries: Vec::new(), hashes, last_ms: 0, tags: BTreeMap::new(), digests: BTreeSet::new(), judge }
+        Self {
+            kv,
+            entries: Vec::new(),
+            hashes,
+            times_ms: Vec::new(),
+            absences: Absences::default(),
+            last_ms: 0,
+            tags: BTreeMap::new(),
+            digests: BTreeSet::new(),
+            judge,
+        }
     }
 
     /// Leader time never goes back.
@@ -38,7 +71,7 @@ impl Truth {
         self.last_ms
     }
 
-    pub(super) fn commit(&mut self, entry: Entry) -> (u64, Applied) {
+    pub(super) fn commit(&mut self, entry: Entry, at_ms: u64) -> (u64, Applied) {
         let revision = self.entries.len() as u64 + 1;
         // As it comes out of the log.
         let entry = match Entry::decode(&entry.encode()) {
@@ -53,9 +86,21 @@ impl Truth {
             Applied { revision: Revision(revision), outcome: Outcome::Rejected(Rejection::Expired) }
         });
         self.note(revision, &entry.command);
+        self.note_absences(revision, &entry.command);
         self.hashes.push(self.kv.hash());
+        self.times_ms.push(at_ms);
         self.entries.push(entry);
         (revision, applied)
+    }
+
+    fn note_absences(&mut self, revision: u64, command: &Command) {
+        let looked = match touched(command) {
+            Some(digests) => self.absences.look(&self.kv, revision, digests.iter()),
+            None => self.absences.look(&self.kv, revision, self.digests.iter()),
+        };
+        if let Err(error) = looked {
+            self.judge.violated("harness", format!("the blobs of revision {revision} cannot be read: {error}"));
+        }
     }
 
     fn note(&mut self, revision: u64, command: &Command) {
@@ -96,6 +141,26 @@ impl Truth {
 
     pub(super) fn hash_at(&self, revision: u64) -> Option<u128> {
         self.hashes.get(usize::try_from(revision).ok()?).copied()
+    }
+
+    /// When a change was made.
+    pub(crate) fn moment(&self, revision: u64) -> Option<Moment> {
+        let at_ms = *self.times_ms.get(usize::try_from(revision).ok()?.checked_sub(1)?)?;
+        // Applying clamps it, but a leader's stamps never go back.
+        let stamp_ms = self.entry(revision)?.time_ms;
+        Some(Moment { revision, stamp_ms, at_ms })
+    }
+
+    /// What a region lacked at a revision.
+    pub(crate) fn lacking(&self, region: &RegionId, revision: u64) -> Lacking {
+        let mut lacking = Lacking { blobs: 0, bytes: 0, oldest: None };
+        let mut oldest = None;
+        for absence in self.absences.at(region, revision) {
+            (lacking.blobs, lacking.bytes) = (lacking.blobs + 1, lacking.bytes + absence.size);
+            oldest = Some(oldest.map_or(absence.from, |oldest: u64| oldest.min(absence.from)));
+        }
+        lacking.oldest = oldest.and_then(|from| self.moment(from));
+        lacking
     }
 
     /// Tags of a repository that existed at every revision from one to another.

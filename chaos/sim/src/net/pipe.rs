@@ -12,6 +12,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Net, PORT};
+use crate::plant::{Plant, is_planted};
 
 /// Bytes that either side of a connection may have under way.
 const WINDOW_BYTES: usize = 64 << 10;
@@ -119,6 +120,9 @@ impl Dial for SimDial {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
+            }
+            if is_planted(Plant::DeafPeers) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let stream = dial.net.connect(dial.from, to, &dial.life)?;
             Ok(Box::new(stream) as Box<dyn Connection>)
