@@ -179,8 +179,8 @@ impl Cluster {
         }
     }
 
-    /// Crashes nodes that run at once. Each goes on for a while in which it hears and is not heard, and its image is of a
-    /// moment in that: so it is busy, and has all that anybody was told by it, the others that crash among them.
+    /// Crashes nodes that run at once. Each goes on for a while in which it hears and is not heard, and its image is of
+    /// a moment in that: so it is busy, and has all that anybody was told by it, the others that crash among them.
     pub(crate) async fn crash(&self, indices: &[usize], crash: Crash) {
         for index in indices {
             self.running(*index).silence();
@@ -279,6 +279,12 @@ impl Cluster {
         }
     }
 
+    /// Counts a node's installs, as its folder does.
+    pub(crate) fn installs_on_disk(&self, index: usize) -> u64 {
+        let current = std::fs::read_to_string(self.data(index).join("state/CURRENT")).expect("it names a database");
+        current.trim_end().strip_prefix("db-").and_then(|number| number.parse().ok()).expect("a number")
+    }
+
     /// Whether a snapshot is arriving at a node.
     pub(crate) fn is_receiving(&self, index: usize) -> bool {
         let Ok(names) = std::fs::read_dir(self.data(index).join("snapshots")) else { return false };
@@ -328,8 +334,8 @@ async fn take_image(data: PathBuf, crash: Crash) -> bool {
     spawn_blocking(move || image::take(&data, &image_of(&data), crash)).await.expect("an image")
 }
 
-/// Puts the image in the place of the folder that it was taken of, once nobody has that open any more: a database that is
-/// still to be closed would clear away, in the folder of its name, what it does not know.
+/// Puts the image in the place of the folder that it was taken of, once nobody has that open any more: a database that
+/// is still to be closed would clear away, in the folder of its name, what it does not know.
 async fn replace_by_image(data: PathBuf) {
     let replace = move || {
         let (lock, until) = (File::open(data.join("atoll.lock")).expect("its lock"), Instant::now() + PATIENCE);

@@ -1,5 +1,5 @@
-//! What stands in a folder at one moment, while its node writes to it: what a kill at that moment would leave, or a loss of
-//! power.
+//! What stands in a folder at one moment, while its node writes to it: what a kill at that moment would leave, or a
+//! loss of power.
 //!
 //! Every file that a node writes only grows, or is replaced as a whole. So a cut through all files is known by their
 //! names, inodes and sizes: if none of these has changed between two looks, the folder stood like that in between. What
@@ -33,8 +33,8 @@ enum Stands {
     File { inode: u64, size: u64 },
 }
 
-/// Copies what stands in a folder at one moment: at once, or between two writes of its node if it writes at all. Returns
-/// whether it was seen writing.
+/// Copies what stands in a folder at one moment: at once, or between two writes of its node if it writes at all.
+/// Returns whether it was seen writing.
 pub(crate) fn take(from: &Path, to: &Path, crash: Crash) -> bool {
     let writes = !crash.muted.is_zero() && seen_writing(from);
     let start = Instant::now();

@@ -33,7 +33,8 @@ impl State {
     }
 }
 
-/// Whether one of the ends is heard no more. Locked while some bytes of it are handed on, so that none are once it is set.
+/// Whether one of the ends is heard no more. Locked while some bytes of it are handed on, so that none are once it is
+/// set.
 type Muted = Arc<RwLock<bool>>;
 
 /// A way that carries calls of one node to another, and their answers.

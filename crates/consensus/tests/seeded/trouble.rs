@@ -1,4 +1,5 @@
-//! What goes wrong where no test would see it, on the nodes' own threads, and the story that is told of a run that fails.
+//! What goes wrong where no test would see it, on the nodes' own threads, and the story that is told of a run that
+//! fails.
 
 use std::fmt::{self, Write};
 use std::panic;
