@@ -185,15 +185,16 @@ impl GroupAdapter {
     }
 }
 
-/// What a command says when it is done, for planted bugs.
-fn guessed(command: &Command) -> Done {
+/// What a client's command says when it is done, for planted bugs. A node that only believes that its own writes are done
+/// is not even registered.
+fn guessed(command: &Command) -> Option<Done> {
     match command {
-        Command::LinkBlob { .. } => Done::Linked,
-        Command::PutManifest(_) => Done::ManifestPut { created: true },
+        Command::LinkBlob { .. } => Some(Done::Linked),
+        Command::PutManifest(_) => Some(Done::ManifestPut { created: true }),
         Command::DeleteManifest { .. } | Command::DeleteTag { .. } | Command::DeleteBlob { .. } => {
-            Done::Deleted { continues: false }
+            Some(Done::Deleted { continues: false })
         }
-        _ => Done::Empty,
+        _ => None,
     }
 }
 
@@ -204,7 +205,7 @@ impl MetadataGroup for GroupAdapter {
     }
 
     async fn propose(&self, proposal: Proposal) -> Result<Applied, ProposeError> {
-        let guess = atoll_fault::PLANTED.then(|| guessed(&proposal.command));
+        let guess = if atoll_fault::PLANTED { guessed(&proposal.command) } else { None };
         let proposal = atoll_consensus::Proposal {
             command: proposal.command,
             request: proposal.request,
@@ -216,7 +217,9 @@ impl MetadataGroup for GroupAdapter {
         };
         match self.0.propose(proposal).await {
             Ok(applied) => Ok(Applied { revision: applied.revision, outcome: applied.outcome }),
-            Err(atoll_consensus::ProposeError::NotProposed(_)) if planted!("read_only_write_acknowledged") => {
+            Err(atoll_consensus::ProposeError::NotProposed(_))
+                if guess.is_some() && planted!("read_only_write_acknowledged") =>
+            {
                 self.as_if_applied(guess)
             }
             Err(atoll_consensus::ProposeError::Unknown(_)) if planted!("unknown_outcome_acknowledged") => {
