@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::leader::{Leader, Leaders};
+use crate::leadership;
 use crate::network::{Lane, Peers};
 use crate::pulse::{Mode, Pulse};
 use crate::raft::Raft;
@@ -116,7 +117,7 @@ impl BarrierTask {
 
     async fn ask(&self, leaders: &mut Leaders, deadline: Instant) -> Option<u64> {
         match leaders.wait(deadline).await? {
-            Leader::Here => read_index_here(&self.raft).await.ok(),
+            Leader::Here => read_index_here(&self.raft, &self.peers).await.ok(),
             Leader::Peer(node, at) => {
                 let channel = self.peers.channel(node, &at.grpc_address, Lane::Read).ok()?;
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -134,11 +135,16 @@ impl BarrierTask {
 }
 
 /// Proves with a quorum that this node leads, and names what a read must see.
-pub(crate) async fn read_index_here(raft: &Raft) -> Result<u64, String> {
+///
+/// openraft's own proof is not enough: it takes the answer to an append for one to a later append that has nothing new in
+/// it. Answers that a link held back until after another leader was elected prove the old one then.
+pub(crate) async fn read_index_here(raft: &Raft, peers: &Peers) -> Result<u64, String> {
     if planted!("read_index_unproved") {
         let applied = raft.metrics().borrow_watched().last_applied;
         return Ok(applied.map_or(0, |id| id.index()));
     }
-    let proved = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
-    proved.map(|linearizer| linearizer.read_log_id().index()).map_err(|error| error.to_string())
+    let named = raft.get_read_linearizer(ReadPolicy::ReadIndex);
+    let (named, proved) = tokio::join!(named, leadership::prove(raft, peers));
+    proved?;
+    named.map(|linearizer| linearizer.read_log_id().index()).map_err(|error| error.to_string())
 }

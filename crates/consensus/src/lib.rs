@@ -14,6 +14,7 @@ mod fence;
 mod golden;
 mod group;
 mod leader;
+mod leadership;
 mod network;
 mod options;
 mod planted;
