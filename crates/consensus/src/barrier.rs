@@ -138,13 +138,12 @@ impl BarrierTask {
 ///
 /// openraft's own proof is not enough: it takes the answer to an append for one to a later append that has nothing new in
 /// it. Answers that a link held back until after another leader was elected prove the old one then.
-pub(crate) async fn read_index_here(raft: &Raft, peers: &Peers) -> Result<u64, String> {
+pub(crate) async fn read_index_here(raft: &Raft, peers: &Arc<Peers>) -> Result<u64, String> {
     if planted!("read_index_unproved") {
         let applied = raft.metrics().borrow_watched().last_applied;
         return Ok(applied.map_or(0, |id| id.index()));
     }
-    let named = raft.get_read_linearizer(ReadPolicy::ReadIndex);
-    let (named, proved) = tokio::join!(named, leadership::prove(raft, peers));
-    proved?;
-    named.map(|linearizer| linearizer.read_log_id().index()).map_err(|error| error.to_string())
+    let named = async { raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| error.to_string()) };
+    let (named, ()) = tokio::try_join!(named, leadership::prove(raft, peers))?;
+    Ok(named.read_log_id().index())
 }

@@ -2,18 +2,20 @@
 //! Theory and Practice", section 6.4).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use openraft::network::{RPCOption, RaftNetworkV2 as _};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 
-use crate::network::{Lane, Peers, messages};
+use crate::network::{Lane, Network, Peers};
 use crate::raft::types::{Membership, Vote};
 use crate::raft::{Raft, Types};
 
 /// Proves that no other node has been elected when it was called. Takes one round trip to the nearest quorum; whoever
 /// calls it bounds the time.
-pub(crate) async fn prove(raft: &Raft, peers: &Peers) -> Result<(), String> {
+pub(crate) async fn prove(raft: &Raft, peers: &Arc<Peers>) -> Result<(), String> {
     let state =
         raft.with_raft_state(|state| (*state.vote_ref(), state.membership_state.effective().membership().clone()));
     let (vote, membership) = state.await.map_err(|error| error.to_string())?;
@@ -23,10 +25,16 @@ pub(crate) async fn prove(raft: &Raft, peers: &Peers) -> Result<(), String> {
     }
     let mut proof = Proof::of(&membership, node);
     let asked = membership.nodes().filter(|(peer, _)| **peer != node && proof.counts(**peer));
+    let network = Network::new(peers.clone(), node);
+    let timeout = RPCOption::new(peers.timing().election_min);
     let mut answers: FuturesUnordered<_> = asked
         .map(|(peer, at)| {
-            let request = empty_append(vote);
-            async move { (*peer, agrees(peers, *peer, &at.grpc_address, request).await) }
+            let (mut client, timeout) = (network.client(*peer, at, Lane::Heartbeat), timeout.clone());
+            async move {
+                let answer = client.append_entries(empty_append(vote), timeout).await;
+                // It knows of no newer vote, as of a moment after it was asked.
+                (*peer, answer.is_ok_and(|answer| !matches!(answer, AppendEntriesResponse::HigherVote(_))))
+            }
         })
         .collect();
     while !proof.is_complete() {
@@ -42,15 +50,6 @@ pub(crate) async fn prove(raft: &Raft, peers: &Peers) -> Result<(), String> {
 /// What changes nothing, and is refused where there is a newer vote.
 fn empty_append(vote: Vote) -> AppendEntriesRequest<Types> {
     AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None }
-}
-
-/// Whether a peer knows of no newer vote than this one, as of a moment after it was asked.
-async fn agrees(peers: &Peers, peer: u64, address: &str, request: AppendEntriesRequest<Types>) -> bool {
-    let Ok(channel) = peers.channel(peer, address, Lane::Heartbeat) else { return false };
-    let mut raft = atoll_proto::raft::v1::raft_client::RaftClient::new(channel);
-    let Ok(answer) = raft.append_entries(messages::append_to_wire(&request)).await else { return false };
-    let answer = messages::append_response_of(answer.into_inner());
-    !matches!(answer, Err(_) | Ok(AppendEntriesResponse::HigherVote(_)))
 }
 
 /// Who has said so: more than half of the voters, or of each set of them while the membership changes.

@@ -33,7 +33,8 @@ impl Network {
         Self { peers, node }
     }
 
-    fn client(&self, target: u64, node: &PeerNode, lane: Lane) -> Client {
+    /// A client of one kind of traffic to a peer.
+    pub(crate) fn client(&self, target: u64, node: &PeerNode, lane: Lane) -> Client {
         let link = Link { from: self.node, to: target };
         Client { peers: self.peers.clone(), link, address: node.grpc_address.clone(), lane }
     }

@@ -215,13 +215,13 @@ impl<'a> Schedule<'a> {
         // Before it starts: a small snapshot is there in no time.
         let installs = self.cluster.installs_on_disk(node);
         self.cluster.start(node).await;
-        let installed = || self.cluster.running(node).group.generation() > installs;
-        let receives = self.wait(PATIENCE, || self.cluster.is_receiving(node) || installed()).await;
+        let cluster = self.cluster;
+        let installed = || cluster.running(node).group.generation() > installs;
+        let receives = self.wait(PATIENCE, || cluster.is_receiving(node) || installed()).await;
         assert!(receives, "nobody sends node {} the snapshot that it needs", node + 1);
         self.pause(0, 500).await;
         self.cut_off_snapshot(node, installs).await;
         self.set_pace(node, None);
-        let installed = || self.cluster.running(node).group.generation() > installs;
         assert!(self.wait(PATIENCE, installed).await, "node {} is not given the snapshot that it needs", node + 1);
         self.count("snapshots installed");
     }
