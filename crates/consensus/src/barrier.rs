@@ -5,8 +5,8 @@ use std::sync::Arc;
 use atoll_fault::planted;
 use atoll_proto::metadata::v1::ReadIndexRequest;
 use atoll_proto::metadata::v1::metadata_client::MetadataClient;
+use openraft::LinearizerOption;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -137,13 +137,21 @@ impl BarrierTask {
 /// Proves with a quorum that this node leads, and names what a read must see.
 ///
 /// openraft's own proof is not enough: it takes the answer to an append for one to a later append that has nothing new in
-/// it. Answers that a link held back until after another leader was elected prove the old one then.
+/// it. Answers that a link held back until after another leader was elected prove the old one then. So it only names the
+/// index, for which a lease will do, and waits for heartbeats where that has run out: whoever led when the proof was begun
+/// knew of all that was committed before.
 pub(crate) async fn read_index_here(raft: &Raft, peers: &Arc<Peers>) -> Result<u64, String> {
     if planted!("read_index_unproved") {
         let applied = raft.metrics().borrow_watched().last_applied;
         return Ok(applied.map_or(0, |id| id.index()));
     }
-    let named = async { raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| error.to_string()) };
-    let (named, ()) = tokio::try_join!(named, leadership::prove(raft, peers))?;
-    Ok(named.read_log_id().index())
+    let by_lease = LinearizerOption::new(None, true);
+    let named = async { raft.get_read_linearizer(by_lease).await.map_err(|error| error.to_string()) };
+    let (named, term) = tokio::try_join!(named, leadership::prove(raft, peers))?;
+    let named = named.read_log_id();
+    // Lost and won again in between, it is the index of a lead that was not proved.
+    if named.committed_leader_id().term != term {
+        return Err("another term has begun meanwhile".to_owned());
+    }
+    Ok(named.index())
 }

@@ -13,9 +13,9 @@ use crate::network::{Lane, Network, Peers};
 use crate::raft::types::{Membership, Vote};
 use crate::raft::{Raft, Types};
 
-/// Proves that no other node has been elected when it was called. Takes one round trip to the nearest quorum; whoever
-/// calls it bounds the time.
-pub(crate) async fn prove(raft: &Raft, peers: &Arc<Peers>) -> Result<(), String> {
+/// Proves that no other node has been elected when it was called, and tells the term in which this one leads. Takes one
+/// round trip to the nearest quorum; whoever calls it bounds the time.
+pub(crate) async fn prove(raft: &Raft, peers: &Arc<Peers>) -> Result<u64, String> {
     let state =
         raft.with_raft_state(|state| (*state.vote_ref(), state.membership_state.effective().membership().clone()));
     let (vote, membership) = state.await.map_err(|error| error.to_string())?;
@@ -44,7 +44,7 @@ pub(crate) async fn prove(raft: &Raft, peers: &Arc<Peers>) -> Result<(), String>
             None => return Err("no quorum says that this node leads".to_owned()),
         }
     }
-    Ok(())
+    Ok(vote.leader_id.term)
 }
 
 /// What changes nothing, and is refused where there is a newer vote.

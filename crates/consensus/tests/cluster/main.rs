@@ -3,10 +3,12 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod harness;
+mod way;
 
 mod cutoff;
 mod identity;
 mod lead;
+mod leadership;
 mod reads;
 mod reverted;
 mod snapshots;

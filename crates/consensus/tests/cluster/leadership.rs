@@ -1,0 +1,102 @@
+//! Who was the leader proves nothing by answers that the network has kept since.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atoll_consensus::GroupOptions;
+use tokio::time::Instant;
+
+use crate::harness::{Cluster, eventually, push, soon, within};
+use crate::way::{Appends, Way};
+
+/// Nodes that reach each other only by ways of the test.
+struct Ways(BTreeMap<(usize, usize), Way>);
+
+impl Ways {
+    async fn between(cluster: &Cluster) -> Self {
+        let count = cluster.members.len();
+        let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to);
+        let mut ways = BTreeMap::new();
+        for (from, to) in pairs {
+            ways.insert((from, to), Way::to(&cluster.members[to].grpc_address).await);
+        }
+        Self(ways)
+    }
+
+    async fn start(&self, cluster: &mut Cluster, index: usize) {
+        let to_others = self.0.iter().filter(|((from, _), _)| *from == index);
+        let peer_addresses = to_others.map(|((_, to), way)| (cluster.members[*to].node, way.address.clone())).collect();
+        let options = GroupOptions { peer_addresses, ..cluster.options(index) };
+        cluster.start_with(index, options).await;
+    }
+
+    fn way(&self, from: usize, to: usize) -> &Way {
+        &self.0[&(from, to)]
+    }
+
+    fn close_both(&self, one: usize, other: usize) {
+        self.way(one, other).close();
+        self.way(other, one).close();
+    }
+}
+
+/// openraft takes the answer to an append for one to an empty append that was sent after it. Two appends are on their way
+/// when a leader is cut off; the answer to the first one lets it commit, which it tells by an empty append; by then the
+/// others have elected another, and written. The answer to the second one must not prove that nobody else leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_were_kept_until_another_leads_prove_nothing() {
+    within(async {
+        let mut cluster = Cluster::new(3);
+        // The stream of appends outlives it all, however busy the machine is.
+        cluster.timing.log_stall = Duration::from_secs(120);
+        let ways = Ways::between(&cluster).await;
+        for index in 0..3 {
+            ways.start(&mut cluster, index).await;
+        }
+        cluster.form().await;
+        let old = cluster.leader().await;
+        let (near, far) = ((old + 1) % 3, (old + 2) % 3);
+        cluster.propose(old, push("before")).await.expect("written");
+        cluster.assert_equal().await;
+
+        // Two appends reach only one node, and their answers are kept.
+        let way = ways.way(old, near);
+        ways.close_both(old, far);
+        let streams = way.wait_for("word of the last commit", Appends::is_quiet).await.streams;
+        way.keep_answers();
+        let (first, second) = (push("first"), push("second"));
+        let first = async { cluster.propose(old, first).await };
+        let second = async {
+            way.wait_for("the first append", |appends| appends.kept_with_entries().len() == 1).await;
+            cluster.propose(old, second).await
+        };
+        let rest = async {
+            let appends = way.wait_for("both appends", |appends| appends.kept_with_entries().len() == 2).await;
+            let kept = appends.kept_with_entries();
+
+            // Nobody hears the old leader any more; the others elect another.
+            ways.close_both(old, near);
+            let far_node = cluster.members[far].node;
+            let others = [cluster.members[near].node, far_node];
+            eventually("another leader", || cluster.node(near).leader().filter(|leader| others.contains(leader))).await;
+            let newer = cluster.propose(near, push("newer")).await.expect("written").revision;
+            let written = Instant::now();
+            // When a round that began since ends, the next one begins: in that the answers come.
+            let barrier = cluster.node(old).barrier(soon()).await;
+            assert!(barrier.is_err(), "nobody answers, and there is a barrier at {barrier:?}");
+
+            way.let_go_up_to(kept[0]);
+            let told = way.wait_for("word of the commit", Appends::ends_empty).await;
+            assert_eq!(streams, told.streams, "all is one stream");
+            way.let_go_up_to(kept[1]);
+            // The round in which they came has ended when another one has.
+            let barrier = cluster.node(old).barrier(soon()).await;
+            assert!(barrier.is_err(), "a barrier of the old leader at {barrier:?}, while {newer:?} is written");
+            let since = written.elapsed();
+            let staleness = cluster.node(old).freshness().staleness.expect("it was current once");
+            assert!(staleness >= since, "what was written {since:?} ago is not here, and it is {staleness:?} old");
+        };
+        let (_, _, ()) = tokio::join!(first, second, rest);
+    })
+    .await;
+}
