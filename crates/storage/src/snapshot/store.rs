@@ -66,18 +66,19 @@ impl SnapshotStore {
     /// Makes a snapshot of a database.
     pub(crate) fn create(&self, db: &DB) -> Result<Arc<Checkpoint>> {
         let _making = self.making.lock();
-        let making = self.inner.path.join(format!("{MAKING}{}", new_id(0)));
-        let made = self.make(db, &making);
-        if made.is_err() {
-            // The error that is returned matters more than one of clearing up.
-            let _ = durable::remove_dir(&making);
-        }
-        let checkpoint = Arc::new(made?);
+        let checkpoint = Arc::new(open_made(|| self.make(db))?);
         self.keep(&checkpoint)?;
         Ok(checkpoint)
     }
 
-    fn make(&self, db: &DB, making: &Path) -> Result<Checkpoint> {
+    /// Makes a snapshot's folder, or leaves none.
+    fn make(&self, db: &DB) -> Result<PathBuf> {
+        let making = self.inner.path.join(format!("{MAKING}{}", new_id(0)));
+        // The error that is returned matters more than one of clearing up.
+        self.make_in(&making, db).inspect_err(|_| drop(durable::remove_dir(&making)))
+    }
+
+    fn make_in(&self, making: &Path, db: &DB) -> Result<PathBuf> {
         std::fs::create_dir(making).map_err(StorageError::io("create", making))?;
         let database = making.join(DATABASE);
         let cut = rocksdb::checkpoint::Checkpoint::new(db);
@@ -99,7 +100,7 @@ impl SnapshotStore {
         step_io!("snapshot.folders", StorageError::io("sync", making), synced())?;
         let folder = self.inner.path.join(&manifest.id);
         step_io!("snapshot.publish", StorageError::io("rename", making), durable::rename(making, &folder))?;
-        Checkpoint::open(folder)
+        Ok(folder)
     }
 
     /// Makes a snapshot the one that counts, unless it is older; the other goes when its last reader has.
@@ -117,6 +118,18 @@ impl SnapshotStore {
         let lease = Lease::take(&self.inner.receiving)
             .ok_or_else(|| invalid("another one is being received; try again when that has ended".to_owned()))?;
         SnapshotReceiver::begin(self.inner.clone(), self.resources.clone(), manifest, lease)
+    }
+}
+
+/// Opens what was made. What the disk has damaged by then is made once more; if that is damaged, too, so is its source.
+pub(super) fn open_made(mut make: impl FnMut() -> Result<PathBuf>) -> Result<Checkpoint> {
+    let open = |folder: PathBuf| Checkpoint::open(folder.clone()).inspect_err(|_| drop(checkpoint::remove(&folder)));
+    match make().and_then(open) {
+        Err(error) if error.is_damage() => {
+            tracing::warn!(%error, "a snapshot was damaged as soon as it was made; another one is made");
+            make().and_then(open)
+        }
+        made => made,
     }
 }
 

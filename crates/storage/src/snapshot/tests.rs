@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -67,6 +68,48 @@ fn a_snapshot_brings_another_node_to_the_same_state() {
     assert_eq!((other.state_hash(), other.generation()), (store.state_hash(), 2));
     assert_eq!(other.current_checkpoint().expect("kept").manifest(), made.manifest());
     other.current_checkpoint().expect("kept").verify().expect("the installed database did not change it");
+}
+
+/// Copies a snapshot's folder under a name of its own, and damages the copies that are numbered.
+fn copies(of: &Checkpoint, folder: &Path, damaged: &'static [usize]) -> impl FnMut() -> crate::error::Result<PathBuf> {
+    let (id, folder) = (of.manifest().id.clone(), folder.to_owned());
+    let mut made = 0;
+    move || {
+        let copy = folder.join(format!("copy-{made}"));
+        std::fs::create_dir_all(copy.join("db")).expect("a folder");
+        for name in ["manifest.json".to_owned()].into_iter().chain(files(&folder.join(&id).join("db"))) {
+            std::fs::copy(folder.join(&id).join(&name), copy.join(&name)).expect("a copy");
+        }
+        if damaged.contains(&made) {
+            let cut = copy.join(files(&copy.join("db")).first().expect("a file"));
+            std::fs::OpenOptions::new().write(true).open(&cut).and_then(|file| file.set_len(1)).expect("it is cut");
+        }
+        made += 1;
+        Ok(copy)
+    }
+}
+
+/// Names of a database's files, as seen from the snapshot's folder.
+fn files(database: &Path) -> Vec<String> {
+    durable::list(database).expect("a folder").into_iter().map(|name| format!("db/{name}")).collect()
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_as_soon_as_it_is_made_is_made_once_more() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = filled(&dir);
+    let made = store.create_checkpoint().expect("a snapshot");
+    let snapshots = dir.path().join("snapshots");
+
+    let opened = store::open_made(copies(&made, &snapshots, &[0])).expect("the second one");
+    opened.verify().expect("intact");
+    assert!(!snapshots.join("copy-0").exists(), "the damaged one is gone");
+    drop(opened);
+
+    std::fs::remove_dir_all(snapshots.join("copy-1")).expect("it is there");
+    let refused = store::open_made(copies(&made, &snapshots, &[0, 1])).expect_err("its source is damaged");
+    assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
+    assert!(!snapshots.join("copy-0").exists() && !snapshots.join("copy-1").exists(), "nothing is left of them");
 }
 
 #[test]
