@@ -206,6 +206,7 @@ pub(crate) mod tests {
             setting: setting(),
             size: crate::scale::Size { tags, blobs: tags / 50, records: tags * 2 },
             seconds: 5,
+            all_asked_before: true,
             fill_seconds: 1.0,
             ready_ms: Figure { median: 200.0, min: 190.0, max: 210.0 },
             ready_after_kill_ms: Some(Figure { median: 900.0, min: 800.0, max: 1000.0 }),
@@ -224,7 +225,7 @@ pub(crate) mod tests {
     fn scale_of_an_earlier_bench_is_read() {
         let mut json = serde_json::to_value(scales(900.0)).unwrap();
         for scale in json["scale"].as_object_mut().unwrap().values_mut() {
-            for field in ["seconds", "ready_after_kill_ms", "starts_other_load"] {
+            for field in ["seconds", "all_asked_before", "ready_after_kill_ms", "starts_other_load"] {
                 scale.as_object_mut().unwrap().remove(field).unwrap();
             }
         }

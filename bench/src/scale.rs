@@ -30,6 +30,9 @@ pub(crate) struct Scale {
     /// How long each round took.
     #[serde(default)]
     pub(crate) seconds: u64,
+    /// Whether all that is pulled had been asked for once before.
+    #[serde(default)]
+    pub(crate) all_asked_before: bool,
     /// How long it took to fill in.
     pub(crate) fill_seconds: f64,
     /// From the start of the process to `/readyz?for=push` saying 200, after it was ended in good order.
@@ -69,6 +72,9 @@ pub(crate) async fn run(args: &ScaleArgs) -> anyhow::Result<()> {
     let mut nodes = Vec::new();
     for size in [large.scaled(args.base_tags), large] {
         nodes.push(Node::start(args, size, &data.join(size.name())).await?);
+    }
+    for node in &nodes {
+        fill::ask_for_all(args, &node.server, node.size).await?;
     }
     for number in 1..=args.rounds {
         for node in &mut nodes {
@@ -138,6 +144,7 @@ impl Node {
             setting: self.setting,
             size: self.size,
             seconds: args.seconds,
+            all_asked_before: true,
             fill_seconds: self.fill_seconds,
             ready_ms: self.starts.ready_ms().context("at least one start is needed")?,
             ready_after_kill_ms: after_kills.ready_ms(),

@@ -105,6 +105,7 @@ pub(crate) fn scale_lines(sizes: &[&Scale]) -> Vec<(String, Vec<String>)> {
         line("records of blobs in repositories", &|s| number(s.size.records as f64, 0)),
         line("of them different blobs", &|s| number(s.size.blobs as f64, 0)),
         line("filled in, s", &|s| number(s.fill_seconds, 0)),
+        line("all asked for once before", &|s| if s.all_asked_before { "yes".to_owned() } else { NONE.to_owned() }),
         line("start to ready after a good end, ms", &|s| number(s.ready_ms.median, 0)),
         line("start to ready after kill -9, ms", &|s| {
             s.ready_after_kill_ms.map_or(NONE.to_owned(), |figure| number(figure.median, 0))

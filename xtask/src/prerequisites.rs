@@ -27,6 +27,13 @@ const CXX: Prerequisite = Prerequisite {
     fedora: "gcc-c++",
     brew: "llvm",
 };
+const MAKE: Prerequisite = Prerequisite {
+    what: "make, for jemalloc",
+    found: || on_path("make").is_some(),
+    debian: "make",
+    fedora: "make",
+    brew: "make",
+};
 const LIBCLANG: Prerequisite = Prerequisite {
     what: "libclang with its headers, for RocksDB's bindings",
     found: has_libclang,
@@ -79,13 +86,13 @@ const FAKETIME: Prerequisite = Prerequisite {
 };
 
 /// For building.
-pub(crate) const BUILD: &[Prerequisite] = &[CXX, LIBCLANG];
+pub(crate) const BUILD: &[Prerequisite] = &[CXX, MAKE, LIBCLANG];
 /// For chaos, beyond what is built.
-pub(crate) const CHAOS: &[Prerequisite] = &[CXX, LIBCLANG, STRACE, FAKETIME];
+pub(crate) const CHAOS: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, STRACE, FAKETIME];
 /// For the tests, beyond what is built by Go.
-pub(crate) const TEST: &[Prerequisite] = &[CXX, LIBCLANG, SKOPEO];
+pub(crate) const TEST: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, SKOPEO];
 /// For the bench, beyond what is built by Go.
-pub(crate) const BENCH: &[Prerequisite] = &[CXX, LIBCLANG, WRK, STRACE, NGINX, DOCKER_REGISTRY];
+pub(crate) const BENCH: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, WRK, STRACE, NGINX, DOCKER_REGISTRY];
 
 /// Sees to it that all are there.
 pub(crate) fn ensure(needed: &[Prerequisite]) -> anyhow::Result<()> {

@@ -166,11 +166,21 @@ pub(super) async fn put_again(args: &ScaleArgs, server: &Server, size: Size) -> 
     all(server, args.clients, "repositories again", count, Work::Repository(size)).await
 }
 
+/// Asks for all that is pulled once, and sees that it is right.
+pub(super) async fn ask_for_all(args: &ScaleArgs, server: &Server, size: Size) -> anyhow::Result<()> {
+    all(server, args.clients, "tags asked for", size.tags, Work::AskTag).await?;
+    all(server, args.clients, "records asked for", size.records, Work::AskRecord(size)).await?;
+    all(server, args.clients, "repositories asked for", size.repositories(), Work::AskRepository).await
+}
+
 #[derive(Clone, Copy)]
 enum Work {
     Blob,
     Mount(Size),
     Repository(Size),
+    AskTag,
+    AskRecord(Size),
+    AskRepository,
 }
 
 /// Does a work for each number below `count`, by many clients.
@@ -209,8 +219,35 @@ impl Work {
                 mount(client, &into, &small(blob)).await
             }
             Self::Repository(size) => fill_repository(client, number, size.tags_of(number)).await,
+            Self::AskTag => ask_tag(client, number).await,
+            Self::AskRecord(size) => ask_record(client, &size, number).await,
+            Self::AskRepository => ask_repository(client, number).await,
         }
     }
+}
+
+async fn ask_tag(client: &mut Client, number: u64) -> anyhow::Result<()> {
+    let (in_repository, tag) = (number / TAGS_PER_REPOSITORY, tag(number % TAGS_PER_REPOSITORY));
+    let path = format!("/v2/{}/manifests/{tag}", repository(in_repository));
+    ensure!(found(client, &path).await? == manifest(in_repository).body, "{path} has another body");
+    Ok(())
+}
+
+async fn ask_record(client: &mut Client, size: &Size, number: u64) -> anyhow::Result<()> {
+    let (name, number) = size.record(number);
+    let path = format!("/v2/{name}/blobs/{}", digest_of(&small(number)));
+    ensure!(found(client, &path).await? == small(number), "{path} has another body");
+    Ok(())
+}
+
+/// Its manifest, its first page of tags, and a tag that it has not.
+async fn ask_repository(client: &mut Client, number: u64) -> anyhow::Result<()> {
+    let name = repository(number);
+    for path in [format!("manifests/{}", manifest(number).digest), format!("tags/list?n={TAGS_PER_PAGE}")] {
+        found(client, &format!("/v2/{name}/{path}")).await?;
+    }
+    let path = format!("/v2/{name}/manifests/unknown");
+    client.expect(StatusCode::NOT_FOUND, Method::GET, &path, &[], Payload::empty()).await.map(drop)
 }
 
 async fn blob(client: &mut Client, repository: &str, bytes: &Bytes) -> anyhow::Result<()> {
@@ -261,9 +298,7 @@ pub(super) async fn check(server: &Server, size: &Size) -> anyhow::Result<()> {
         ensure!(listed["tags"] == right["tags"], "{path} has other tags: {listed}");
     }
     for number in [0, size.records - 1] {
-        let (name, number) = size.record(number);
-        let path = format!("/v2/{name}/blobs/{}", digest_of(&small(number)));
-        ensure!(found(&mut client, &path).await? == small(number), "{path} has another body");
+        ask_record(&mut client, size, number).await?;
     }
     Ok(())
 }
