@@ -33,11 +33,13 @@ pub struct Resources {
 
 impl Resources {
     /// Block cache of a node, in bytes.
-    pub const CACHE_BYTES: usize = 192 << 20;
+    pub const CACHE_BYTES: usize = 96 << 20;
     /// Write buffers of a node, in bytes.
     pub const BUFFER_BYTES: usize = 32 << 20;
-    /// Rows of the state that are kept in memory, in bytes.
-    pub const ROWS_BYTES: u64 = 16 << 20;
+    /// Rows of the state that are kept in memory, in bytes: those of a million tags and two million blobs in repositories.
+    /// Each that is found there saves a search in RocksDB, whose blocks hold more rows in a byte and take longer to give
+    /// one.
+    pub const ROWS_BYTES: u64 = 320 << 20;
 
     /// Resources of given sizes in bytes.
     pub fn new(cache_bytes: usize, buffer_bytes: usize) -> Self {

@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use atoll_metadata::{Family, KvError, KvRead};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, Weighter};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::db::Db;
 use super::view::StateView;
@@ -26,8 +27,12 @@ use super::view::StateView;
 /// Rows that are not kept and are read without a view of RocksDB: a pull needs no more. A view costs as much as such a
 /// row, but what was read through it stays right when the state moves on.
 pub(super) const DIRECT_MAX: u32 = 4;
-/// Memory of an entry beside its key and its value, in bytes, about.
-const ENTRY_BYTES: u64 = 128;
+/// Memory of a row with a short value, and of a longer one beside it, in bytes, about.
+const ROW_BYTES: u64 = 104;
+/// Values that are as long as that need no memory of their own: a tag's, a link's.
+const SHORT_MAX: usize = 54;
+/// What the allocator and the count of a longer value's owners take, in bytes.
+const LONG_BYTES: u64 = 32;
 
 /// Rows as they are at the newest version, those that were read lately.
 pub(super) struct Rows {
@@ -37,7 +42,8 @@ pub(super) struct Rows {
     begun: AtomicU64,
     /// Held for writing from before a change until its version counts; for reading while a row is kept.
     changing: RwLock<()>,
-    kept: Cache<RowKey, Option<Arc<[u8]>>, ByBytes>,
+    names: Names,
+    kept: Cache<RowName, Kept, ByBytes>,
 }
 
 /// A change on its way. Dropped without being told what changed, it leaves no row kept.
@@ -51,12 +57,9 @@ impl Rows {
     /// No rows yet, and later at most so many bytes of them.
     pub(super) fn new(bytes_max: u64) -> Self {
         let rows = (bytes_max / 512).clamp(64, 1 << 20) as usize;
-        Self {
-            version: AtomicU64::new(0),
-            begun: AtomicU64::new(0),
-            changing: RwLock::new(()),
-            kept: Cache::with_weighter(rows, bytes_max, ByBytes),
-        }
+        let kept = Cache::with_weighter(rows, bytes_max, ByBytes);
+        let (version, begun) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { version, begun, changing: RwLock::new(()), names: Names::random(), kept }
     }
 
     /// Begins a change: before it can be seen in RocksDB.
@@ -96,7 +99,7 @@ impl Change<'_> {
     /// It can be seen now, and these keys have other values than before.
     pub(super) fn made<'k>(mut self, keys: impl IntoIterator<Item = (Family, &'k [u8])>) {
         for (family, key) in keys {
-            self.rows.kept.remove(&RowRef { family, key });
+            self.rows.kept.remove(&self.rows.names.of(family, key));
         }
         self.told = true;
     }
@@ -166,14 +169,14 @@ impl<'a> QuickView<'a> {
     }
 
     /// A kept row, if it is of this version.
-    fn kept(&self, family: Family, key: &[u8]) -> Option<Option<Vec<u8>>> {
-        let row = self.rows.kept.get(&RowRef { family, key })?;
+    fn kept(&self, name: RowName) -> Option<Option<Vec<u8>>> {
+        let row = self.rows.kept.get(&name)?;
         // After the row was found: one that is newer than this version cannot have been kept before it counted.
-        (self.rows.version() == self.version).then(|| row.map(|value| value.to_vec()))
+        (self.rows.version() == self.version).then(|| row.value())
     }
 
-    fn keep(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
-        let insert = || self.rows.kept.insert(RowKey { family, key: key.into() }, value.map(Arc::from));
+    fn keep(&self, name: RowName, value: Option<&[u8]>) {
+        let insert = || self.rows.kept.insert(name, Kept::of(value));
         // A row that cannot be kept now is kept when it is read the next time.
         let _ = self.rows.at_version(self.version, insert);
     }
@@ -181,7 +184,8 @@ impl<'a> QuickView<'a> {
 
 impl KvRead for QuickView<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        if let Some(value) = self.kept(family, key) {
+        let name = self.rows.names.of(family, key);
+        if let Some(value) = self.kept(name) {
             return Ok(value);
         }
         let value = match self.directly(family, key)? {
@@ -190,7 +194,7 @@ impl KvRead for QuickView<'_> {
         };
         // Keys of the queue live for seconds, and are read in order.
         if family == Family::State {
-            self.keep(family, key, value.as_deref());
+            self.keep(name, value.as_deref());
         }
         Ok(value)
     }
@@ -210,42 +214,97 @@ impl KvRead for QuickView<'_> {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct RowKey {
-    family: Family,
-    key: Box<[u8]>,
-}
+/// Makes the names of rows. Its key is random and never told, so that nobody can find two rows of one name: SipHash is a
+/// pseudorandom function (Aumasson and Bernstein, 2012). By chance two of a billion rows have one with a probability of
+/// less than 1 in 10^20.
+struct Names(SipHasher13);
 
-/// A [`RowKey`] that is looked for.
-struct RowRef<'a> {
-    family: Family,
-    key: &'a [u8],
-}
+/// A row's name in memory: 16 bytes, where its key would be about 60 in an allocation of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RowName(u64, u64);
 
-impl Hash for RowKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        RowRef { family: self.family, key: &self.key }.hash(state);
+impl Names {
+    fn random() -> Self {
+        Self(SipHasher13::new_with_key(&rand::random()))
+    }
+
+    fn of(&self, family: Family, key: &[u8]) -> RowName {
+        let mut hasher = self.0;
+        family.hash(&mut hasher);
+        hasher.write(key);
+        let name = hasher.finish128();
+        RowName(name.h1, name.h2)
     }
 }
 
-impl Hash for RowRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.family.hash(state);
-        self.key.hash(state);
-    }
+/// What a row holds, or that there is none.
+#[derive(Clone, Debug)]
+enum Kept {
+    None,
+    Short(u8, [u8; SHORT_MAX]),
+    Long(Arc<[u8]>),
 }
 
-impl Equivalent<RowKey> for RowRef<'_> {
-    fn equivalent(&self, other: &RowKey) -> bool {
-        self.family == other.family && *self.key == *other.key
+impl Kept {
+    fn of(value: Option<&[u8]>) -> Self {
+        let Some(value) = value else { return Self::None };
+        let mut short = [0; SHORT_MAX];
+        match (short.get_mut(..value.len()), u8::try_from(value.len())) {
+            (Some(bytes), Ok(len)) => {
+                bytes.copy_from_slice(value);
+                Self::Short(len, short)
+            }
+            _ => Self::Long(value.into()),
+        }
+    }
+
+    fn value(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::None => None,
+            Self::Short(len, bytes) => Some(bytes[..usize::from(*len)].to_vec()),
+            Self::Long(bytes) => Some(bytes.to_vec()),
+        }
     }
 }
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<RowKey, Option<Arc<[u8]>>> for ByBytes {
-    fn weight(&self, key: &RowKey, value: &Option<Arc<[u8]>>) -> u64 {
-        ENTRY_BYTES + (key.key.len() + value.as_ref().map_or(0, |v| v.len())) as u64
+impl Weighter<RowName, Kept> for ByBytes {
+    fn weight(&self, _: &RowName, row: &Kept) -> u64 {
+        match row {
+            Kept::None | Kept::Short(..) => ROW_BYTES,
+            Kept::Long(bytes) => ROW_BYTES + LONG_BYTES + bytes.len() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_what_was_read(value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..60))) {
+            prop_assert_eq!(Kept::of(value.as_deref()).value(), value);
+        }
+    }
+
+    #[test]
+    fn a_row_is_as_large_as_is_reckoned() {
+        // The cache adds two places of a list, a state and an index.
+        let row = size_of::<(RowName, Kept)>() as u64;
+        assert!(row <= 72 && ROW_BYTES >= row + 8 + 8 + 12, "{row}");
+    }
+
+    #[test]
+    fn families_and_nodes_name_rows_apart() {
+        let (one, other) = (Names::random(), Names::random());
+        assert_eq!(one.of(Family::State, b"key"), one.of(Family::State, b"key"));
+        assert_ne!(one.of(Family::State, b"key"), one.of(Family::Wanted, b"key"));
+        assert_ne!(one.of(Family::State, b"key"), one.of(Family::State, b"kez"));
+        assert_ne!(one.of(Family::State, b"key"), other.of(Family::State, b"key"));
     }
 }
