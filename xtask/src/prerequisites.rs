@@ -14,75 +14,65 @@ use crate::workspace;
 pub(crate) struct Prerequisite {
     /// What it is, and what for.
     what: &'static str,
-    found: fn() -> bool,
+    found: Found,
     debian: &'static str,
     fedora: &'static str,
     brew: &'static str,
 }
 
+/// How it is looked for.
+#[derive(Debug)]
+enum Found {
+    /// On the path.
+    Program(&'static str),
+    By(fn() -> bool),
+}
+
+impl Prerequisite {
+    /// A program in a package of its own name.
+    const fn program(name: &'static str, what: &'static str) -> Self {
+        Self { what, found: Found::Program(name), debian: name, fedora: name, brew: name }
+    }
+
+    fn is_there(&self) -> bool {
+        match self.found {
+            Found::Program(name) => on_path(name).is_some(),
+            Found::By(look) => look(),
+        }
+    }
+}
+
 const CXX: Prerequisite = Prerequisite {
     what: "a C++20 compiler, for RocksDB",
-    found: has_cxx,
+    found: Found::By(has_cxx),
     debian: "g++",
     fedora: "gcc-c++",
     brew: "llvm",
 };
-const MAKE: Prerequisite = Prerequisite {
-    what: "make, for jemalloc",
-    found: || on_path("make").is_some(),
-    debian: "make",
-    fedora: "make",
-    brew: "make",
-};
+const MAKE: Prerequisite = Prerequisite::program("make", "make, for jemalloc");
 const LIBCLANG: Prerequisite = Prerequisite {
     what: "libclang with its headers, for RocksDB's bindings",
-    found: has_libclang,
+    found: Found::By(has_libclang),
     debian: "libclang-dev",
     fedora: "clang-devel",
     brew: "llvm",
 };
-const SKOPEO: Prerequisite = Prerequisite {
-    what: "skopeo, a client of the tests",
-    found: || on_path("skopeo").is_some(),
-    debian: "skopeo",
-    fedora: "skopeo",
-    brew: "skopeo",
-};
+const SKOPEO: Prerequisite = Prerequisite::program("skopeo", "skopeo, a client of the tests");
 
-const WRK: Prerequisite = Prerequisite {
-    what: "wrk, the load generator of the bench",
-    found: || on_path("wrk").is_some(),
-    debian: "wrk",
-    fedora: "wrk",
-    brew: "wrk",
-};
-const STRACE: Prerequisite = Prerequisite {
-    what: "strace, which counts syncs and makes them fail",
-    found: || on_path("strace").is_some(),
-    debian: "strace",
-    fedora: "strace",
-    brew: "strace",
-};
+const WRK: Prerequisite = Prerequisite::program("wrk", "wrk, the load generator of the bench");
+const STRACE: Prerequisite = Prerequisite::program("strace", "strace, which counts syncs and makes them fail");
 const NGINX: Prerequisite = Prerequisite {
-    what: "nginx, the limit that the bench compares with",
-    found: || on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").is_file(),
-    debian: "nginx",
-    fedora: "nginx",
-    brew: "nginx",
+    found: Found::By(|| on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").is_file()),
+    ..Prerequisite::program("nginx", "nginx, the limit that the bench compares with")
 };
 const DOCKER_REGISTRY: Prerequisite = Prerequisite {
-    what: "Debian's docker-registry 2.8.2, a peer of the bench",
-    found: || on_path("docker-registry").is_some(),
-    debian: "docker-registry",
     fedora: "docker-distribution",
-    brew: "docker-registry",
+    ..Prerequisite::program("docker-registry", "Debian's docker-registry 2.8.2, a peer of the bench")
 };
 const FAKETIME: Prerequisite = Prerequisite {
-    what: "libfaketime, which makes clocks jump",
-    found: || on_path("faketime").is_some(),
-    debian: "faketime",
     fedora: "libfaketime",
     brew: "libfaketime",
+    ..Prerequisite::program("faketime", "libfaketime, which makes clocks jump")
 };
 
 /// For building.
@@ -96,7 +86,7 @@ pub(crate) const BENCH: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, WRK, STRACE, NG
 
 /// Sees to it that all are there.
 pub(crate) fn ensure(needed: &[Prerequisite]) -> anyhow::Result<()> {
-    let missing: Vec<&Prerequisite> = needed.iter().filter(|p| !(p.found)()).collect();
+    let missing: Vec<&Prerequisite> = needed.iter().filter(|p| !p.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -104,7 +94,7 @@ pub(crate) fn ensure(needed: &[Prerequisite]) -> anyhow::Result<()> {
         (Some(_), Some(root)) => install(&root, &missing)?,
         _ => bail!("{}", instruction(&missing)),
     }
-    let still: Vec<&str> = missing.iter().filter(|p| !(p.found)()).map(|p| p.what).collect();
+    let still: Vec<&str> = missing.iter().filter(|p| !p.is_there()).map(|p| p.what).collect();
     if !still.is_empty() {
         bail!("installed, and still not found: {}; see what the package manager said above", still.join("; "));
     }

@@ -170,7 +170,7 @@ pub(super) async fn put_again(args: &ScaleArgs, server: &Server, size: Size) -> 
 pub(super) async fn ask_for_all(args: &ScaleArgs, server: &Server, size: Size) -> anyhow::Result<()> {
     all(server, args.clients, "tags asked for", size.tags, Work::AskTag).await?;
     all(server, args.clients, "records asked for", size.records, Work::AskRecord(size)).await?;
-    all(server, args.clients, "repositories asked for", size.repositories(), Work::AskRepository).await
+    all(server, args.clients, "repositories asked for", size.repositories(), Work::AskRepository(size)).await
 }
 
 #[derive(Clone, Copy)]
@@ -180,7 +180,7 @@ enum Work {
     Repository(Size),
     AskTag,
     AskRecord(Size),
-    AskRepository,
+    AskRepository(Size),
 }
 
 /// Does a work for each number below `count`, by many clients.
@@ -221,15 +221,28 @@ impl Work {
             Self::Repository(size) => fill_repository(client, number, size.tags_of(number)).await,
             Self::AskTag => ask_tag(client, number).await,
             Self::AskRecord(size) => ask_record(client, &size, number).await,
-            Self::AskRepository => ask_repository(client, number).await,
+            Self::AskRepository(size) => ask_repository(client, &size, number).await,
         }
     }
 }
 
 async fn ask_tag(client: &mut Client, number: u64) -> anyhow::Result<()> {
-    let (in_repository, tag) = (number / TAGS_PER_REPOSITORY, tag(number % TAGS_PER_REPOSITORY));
-    let path = format!("/v2/{}/manifests/{tag}", repository(in_repository));
+    ask_manifest(client, number / TAGS_PER_REPOSITORY, &tag(number % TAGS_PER_REPOSITORY)).await
+}
+
+/// A repository's manifest, by a tag or by its digest.
+async fn ask_manifest(client: &mut Client, in_repository: u64, reference: &str) -> anyhow::Result<()> {
+    let path = format!("/v2/{}/manifests/{reference}", repository(in_repository));
     ensure!(found(client, &path).await? == manifest(in_repository).body, "{path} has another body");
+    Ok(())
+}
+
+/// The first page of a repository's tags.
+async fn ask_page(client: &mut Client, size: &Size, number: u64) -> anyhow::Result<()> {
+    let path = format!("/v2/{}/tags/list?n={TAGS_PER_PAGE}", repository(number));
+    let listed: serde_json::Value = serde_json::from_slice(&found(client, &path).await?)?;
+    let right: serde_json::Value = serde_json::from_slice(&page(size, number))?;
+    ensure!(listed["tags"] == right["tags"], "{path} has other tags: {listed}");
     Ok(())
 }
 
@@ -241,12 +254,10 @@ async fn ask_record(client: &mut Client, size: &Size, number: u64) -> anyhow::Re
 }
 
 /// Its manifest, its first page of tags, and a tag that it has not.
-async fn ask_repository(client: &mut Client, number: u64) -> anyhow::Result<()> {
-    let name = repository(number);
-    for path in [format!("manifests/{}", manifest(number).digest), format!("tags/list?n={TAGS_PER_PAGE}")] {
-        found(client, &format!("/v2/{name}/{path}")).await?;
-    }
-    let path = format!("/v2/{name}/manifests/unknown");
+async fn ask_repository(client: &mut Client, size: &Size, number: u64) -> anyhow::Result<()> {
+    ask_manifest(client, number, &manifest(number).digest).await?;
+    ask_page(client, size, number).await?;
+    let path = format!("/v2/{}/manifests/unknown", repository(number));
     client.expect(StatusCode::NOT_FOUND, Method::GET, &path, &[], Payload::empty()).await.map(drop)
 }
 
@@ -286,16 +297,10 @@ pub(super) fn page(size: &Size, number: u64) -> Bytes {
 pub(super) async fn check(server: &Server, size: &Size) -> anyhow::Result<()> {
     let mut client = Client::connect(server.http[0]).await?;
     for number in [0, size.tags - 1] {
-        let (in_repository, tag) = (number / TAGS_PER_REPOSITORY, tag(number % TAGS_PER_REPOSITORY));
-        let (name, image) = (repository(in_repository), manifest(in_repository));
-        for reference in [&tag, &image.digest] {
-            let path = format!("/v2/{name}/manifests/{reference}");
-            ensure!(found(&mut client, &path).await? == image.body, "{path} has another body");
-        }
-        let path = format!("/v2/{name}/tags/list?n={TAGS_PER_PAGE}");
-        let listed: serde_json::Value = serde_json::from_slice(&found(&mut client, &path).await?)?;
-        let right: serde_json::Value = serde_json::from_slice(&page(size, in_repository))?;
-        ensure!(listed["tags"] == right["tags"], "{path} has other tags: {listed}");
+        let in_repository = number / TAGS_PER_REPOSITORY;
+        ask_tag(&mut client, number).await?;
+        ask_manifest(&mut client, in_repository, &manifest(in_repository).digest).await?;
+        ask_page(&mut client, size, in_repository).await?;
     }
     for number in [0, size.records - 1] {
         ask_record(&mut client, size, number).await?;
