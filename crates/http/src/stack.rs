@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use atoll_registry::{Freshness, Mode};
+use atoll_registry::{Freshness, Mode, as_of};
 use atoll_telemetry::{RequestSample, set_trace_parent};
 use axum::Router;
 use axum::body::Body;
@@ -103,10 +103,14 @@ fn method_label(method: &Method) -> &'static str {
 /// What every answer says of the node that gives it. With it comes the place of the request.
 async fn stamp(app: &Arc<App>, request: Request) -> (Response, Option<Place>) {
     let head = request.method() == Method::HEAD;
+    let reads = head || request.method() == Method::GET;
     // Below what observes and stamps, which then see a panic as the 500 that it becomes.
-    let answered = AssertUnwindSafe(admit(app, request)).catch_unwind().await;
+    let (answered, as_of) = as_of(AssertUnwindSafe(admit(app, request)).catch_unwind()).await;
     let (mut response, place) = answered.unwrap_or_else(|panic| (panicked(&*panic), None));
-    let (freshness, headers) = (app.freshness(), response.headers_mut());
+    let (mut freshness, headers) = (app.freshness(), response.headers_mut());
+    if reads {
+        freshness.staleness = as_of.staleness(&freshness);
+    }
     headers.insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(ATOLL_STALENESS_MS, staleness(&freshness));
     if let Some(warning) = warning(app.config.region.as_str(), &freshness) {

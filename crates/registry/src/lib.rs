@@ -4,6 +4,7 @@
 //! its ports decides how metadata and bytes travel.
 
 mod answers;
+mod as_of;
 mod blob_reader;
 mod blobs;
 mod error;
@@ -21,6 +22,7 @@ mod view;
 pub use answers::{
     BlobHandle, Linked, ManifestAnswer, ManifestBytes, ManifestHead, Page, PutAnswer, Referrer, ReferrersPage,
 };
+pub use as_of::{AsOf, as_of};
 pub use error::RegistryError;
 pub use manifests::PutTarget;
 pub use options::{Consistency, ReadOptions, RegistryConfig, WriteOptions};

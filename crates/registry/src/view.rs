@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     BarrierError, Consistency, Freshness, MetadataGroup, MetadataGroupExt, Mode, Proposal, ProposeError, ReadOptions,
-    RegistryConfig, RegistryError, WriteOptions,
+    RegistryConfig, RegistryError, WriteOptions, as_of,
 };
 
 /// How often a read that waits for a barrier looks whether the node has become read-only.
@@ -54,6 +54,7 @@ impl View {
 
     /// One consistent look at what is applied here.
     pub(crate) fn read<R>(&self, read: impl FnMut(&dyn KvRead) -> Result<R, KvError>) -> Result<R, KvError> {
+        as_of::note(|| self.freshness());
         self.metadata.read(read)
     }
 
@@ -138,11 +139,15 @@ impl View {
         options: &ReadOptions,
         mut look: impl FnMut(&dyn KvRead) -> Result<Found<T>, KvError>,
     ) -> Result<T, RegistryError> {
+        let noted = as_of::noted();
         match self.read(&mut look)? {
             Ok(found) => Ok(found),
             Err(missing) if options.consistency == Consistency::Linearizable => Err(missing.into()),
             Err(missing) => match self.refresh(options.deadline).await? {
-                true => Ok(self.read(&mut look)??),
+                true => {
+                    as_of::forget_since(noted);
+                    Ok(self.read(&mut look)??)
+                }
                 false => Err(missing.into()),
             },
         }
