@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::leader::{Leader, Leaders};
-use crate::leadership;
+use crate::leadership::Leadership;
 use crate::network::{Lane, Peers};
 use crate::pulse::{Mode, Pulse};
 use crate::raft::Raft;
@@ -73,6 +73,7 @@ pub(crate) struct BarrierTask {
     pub(crate) raft: Raft,
     pub(crate) peers: Arc<Peers>,
     pub(crate) rounds: Arc<Rounds>,
+    pub(crate) leadership: Arc<Leadership>,
 }
 
 impl BarrierTask {
@@ -117,7 +118,7 @@ impl BarrierTask {
 
     async fn ask(&self, leaders: &mut Leaders, deadline: Instant) -> Option<u64> {
         match leaders.wait(deadline).await? {
-            Leader::Here => read_index_here(&self.raft, &self.peers).await.ok(),
+            Leader::Here => read_index_here(&self.raft, &self.leadership).await.ok(),
             Leader::Peer(node, at) => {
                 let channel = self.peers.channel(node, &at.grpc_address, Lane::Read).ok()?;
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -140,14 +141,17 @@ impl BarrierTask {
 /// it. Answers that a link held back until after another leader was elected prove the old one then. So it only names the
 /// index, for which a lease will do, and waits for heartbeats where that has run out: whoever led when the proof was begun
 /// knew of all that was committed before.
-pub(crate) async fn read_index_here(raft: &Raft, peers: &Arc<Peers>) -> Result<u64, String> {
+///
+/// One after the other: where the lease has run out openraft falls silent for a while, so that voters which it does not
+/// hear may elect another. A proof beside that would keep them from it.
+pub(crate) async fn read_index_here(raft: &Raft, leadership: &Leadership) -> Result<u64, String> {
     if planted!("read_index_unproved") {
         let applied = raft.metrics().borrow_watched().last_applied;
         return Ok(applied.map_or(0, |id| id.index()));
     }
     let by_lease = LinearizerOption::new(None, true);
-    let named = async { raft.get_read_linearizer(by_lease).await.map_err(|error| error.to_string()) };
-    let (named, term) = tokio::try_join!(named, leadership::prove(raft, peers))?;
+    let named = raft.get_read_linearizer(by_lease).await.map_err(|error| error.to_string())?;
+    let term = leadership.prove(raft).await?;
     let named = named.read_log_id();
     // Lost and won again in between, it is the index of a lead that was not proved.
     if named.committed_leader_id().term != term {

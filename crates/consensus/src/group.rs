@@ -25,6 +25,7 @@ use crate::batcher::{Answer, Batcher, BatcherTask};
 use crate::clock::Stamper;
 use crate::error::{BarrierError, GroupError, ProposeError};
 use crate::fence::{Fence, lost_folder};
+use crate::leadership::Leadership;
 use crate::network::{Callee, Lane, Network, Peers};
 use crate::options::{GroupOptions, Member};
 use crate::propose::{Proposal, Proposing};
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     /// Reads may not see less.
     floor: AtomicU64,
     rounds: Arc<Rounds>,
+    pub(crate) leadership: Arc<Leadership>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     _cancel_at_end: DropGuard,
@@ -150,6 +152,7 @@ impl Group {
         let (batcher, batching) = Batcher::new(raft.clone(), stamper);
         let pulse = Arc::new(Pulse::new(options.timing.quorum_window()));
         let rounds = Arc::new(Rounds::new(pulse.clone()));
+        let leadership = Arc::new(Leadership::new(node, peers.clone()));
         let cancel = CancellationToken::new();
         let inner = Inner {
             raft,
@@ -161,6 +164,7 @@ impl Group {
             applied: watched,
             floor: AtomicU64::new(0),
             rounds,
+            leadership,
             tasks: TaskTracker::new(),
             _cancel_at_end: cancel.clone().drop_guard(),
             cancel,
@@ -418,10 +422,16 @@ impl Group {
 impl Inner {
     fn spawn(&self, batching: BatcherTask) {
         let cancel = || self.cancel.clone();
-        let barrier = BarrierTask { raft: self.raft.clone(), peers: self.peers.clone(), rounds: self.rounds.clone() };
+        let barrier = BarrierTask {
+            raft: self.raft.clone(),
+            peers: self.peers.clone(),
+            rounds: self.rounds.clone(),
+            leadership: self.leadership.clone(),
+        };
         let (pulse, mode_cancel) = (self.pulse.clone(), cancel());
         self.watched("the batcher", batching.run(cancel()));
         self.watched("the barrier", barrier.run(cancel()));
+        self.watched("the proof of leadership", self.leadership.clone().run(cancel()));
         self.watched("the mode", async move { pulse.run(mode_cancel).await });
         self.tasks.spawn(upkeep::watch_for_failure(self.raft.clone(), self.options.on_fatal.clone(), cancel()));
         self.tasks.spawn(upkeep::bound_log(self.raft.clone(), self.log.clone(), self.options.retention, cancel()));

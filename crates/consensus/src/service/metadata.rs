@@ -41,8 +41,8 @@ impl Metadata for MetadataService {
 
     async fn read_index(&self, request: Request<ReadIndexRequest>) -> Result<Response<ReadIndexResponse>, Status> {
         let deadline = deadline(request.into_inner().timeout_ms);
-        match tokio::time::timeout_at(deadline, read_index_here(&self.group.inner.raft, &self.group.inner.peers)).await
-        {
+        let inner = &self.group.inner;
+        match tokio::time::timeout_at(deadline, read_index_here(&inner.raft, &inner.leadership)).await {
             Ok(Ok(revision)) => Ok(Response::new(ReadIndexResponse { revision })),
             Ok(Err(why)) => Err(Status::unavailable(why)),
             Err(_) => Err(Status::deadline_exceeded("no quorum answered in time")),

@@ -1,4 +1,4 @@
-//! Who was the leader proves nothing by answers that the network has kept since.
+//! The proof of leadership: not by answers that the network has kept, and not in the way of an election.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,20 +40,64 @@ impl Ways {
     }
 }
 
+/// Three nodes that reach each other by ways of the test.
+async fn group_over_ways() -> (Cluster, Ways) {
+    let mut cluster = Cluster::new(3);
+    // The stream of appends outlives it all, however busy the machine is.
+    cluster.timing.log_stall = Duration::from_secs(120);
+    let ways = Ways::between(&cluster).await;
+    for index in 0..3 {
+        ways.start(&mut cluster, index).await;
+    }
+    cluster.form().await;
+    (cluster, ways)
+}
+
+/// Its lease runs out, and it keeps silent so that the others can elect. Proofs, which the others go on asking it for,
+/// must not be heard in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_heard_and_hears_nothing_gives_way() {
+    within(async {
+        let (cluster, ways) = group_over_ways().await;
+        let old = cluster.leader().await;
+        let (near, far) = ((old + 1) % 3, (old + 2) % 3);
+        cluster.propose(old, push("before")).await.expect("written");
+        let old_node = cluster.members[old].node;
+        for other in [near, far] {
+            ways.way(old, other).hold_answers();
+        }
+        eventually("another leader", || cluster.node(near).leader().filter(|leader| *leader != old_node)).await;
+    })
+    .await;
+}
+
+/// HTTP/2 closes a connection on which many calls were begun and given up, with the heartbeats on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_do_not_pile_up_before_a_voter_that_is_slow() {
+    within(async {
+        let (cluster, ways) = group_over_ways().await;
+        let leader = cluster.leader().await;
+        let slow = ways.way(leader, (leader + 1) % 3);
+        slow.hold_answers();
+        let (start, before) = (Instant::now(), slow.calls());
+        for _ in 0..500 {
+            cluster.node(leader).barrier(soon()).await.expect("a quorum");
+        }
+        // Proofs have one at a time, of at most `election_min`; openraft has heartbeats of its own.
+        let most = 10.0 + 4.0 * start.elapsed().div_duration_f64(cluster.timing.heartbeat);
+        let calls = slow.calls() - before;
+        assert!(calls as f64 <= most, "{calls} calls in {:?}", start.elapsed());
+    })
+    .await;
+}
+
 /// openraft takes the answer to an append for one to an empty append that was sent after it. Two appends are on their way
 /// when a leader is cut off; the answer to the first one lets it commit, which it tells by an empty append; by then the
 /// others have elected another, and written. The answer to the second one must not prove that nobody else leads.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_were_kept_until_another_leads_prove_nothing() {
     within(async {
-        let mut cluster = Cluster::new(3);
-        // The stream of appends outlives it all, however busy the machine is.
-        cluster.timing.log_stall = Duration::from_secs(120);
-        let ways = Ways::between(&cluster).await;
-        for index in 0..3 {
-            ways.start(&mut cluster, index).await;
-        }
-        cluster.form().await;
+        let (cluster, ways) = group_over_ways().await;
         let old = cluster.leader().await;
         let (near, far) = ((old + 1) % 3, (old + 2) % 3);
         cluster.propose(old, push("before")).await.expect("written");

@@ -1,4 +1,5 @@
-//! One node's way to another that a test has in its hands: closed, or letting go of the answers to appends one by one.
+//! One node's way to another that a test has in its hands: closed, without answers, or letting go of the answers to
+//! appends one by one.
 
 use atoll_proto::raft::v1::AppendEntriesRequest;
 use axum::Router;
@@ -12,6 +13,7 @@ use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -19,6 +21,8 @@ use tower::ServiceExt;
 
 use crate::harness::PATIENCE;
 
+/// The call of heartbeats and proofs.
+const APPEND_ENTRIES: &str = "/atoll.raft.v1.Raft/AppendEntries";
 /// The call that carries log entries.
 const STREAM_APPEND: &str = "/atoll.raft.v1.Raft/StreamAppend";
 /// A message follows a flag and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
@@ -34,6 +38,10 @@ pub(crate) struct Way {
     pub(crate) address: String,
     target: Channel,
     open: watch::Sender<bool>,
+    /// Whether answers pass.
+    heard: watch::Sender<bool>,
+    /// Calls of heartbeats and proofs.
+    calls: watch::Sender<usize>,
     appends: watch::Sender<Appends>,
 }
 
@@ -75,10 +83,14 @@ impl Way {
             address: listener.local_addr().expect("an address").to_string(),
             target: Endpoint::from_shared(format!("http://{target}")).expect("an address").connect_lazy(),
             open: watch::Sender::new(true),
+            heard: watch::Sender::new(true),
+            calls: watch::Sender::new(0),
             appends: watch::Sender::default(),
         };
         let routes = Routes::from(Router::new().fallback(carry).with_state(way.clone()));
-        let serving = Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));
+        // Or each answer waits for an acknowledgement.
+        let incoming = TcpListenerStream::new(listener).map(|taken| taken.inspect(|way| drop(way.set_nodelay(true))));
+        let serving = Server::builder().add_routes(routes).serve_with_incoming(incoming);
         tokio::spawn(serving);
         way
     }
@@ -86,6 +98,16 @@ impl Way {
     /// Nothing is carried any more, but for answers to appends that are let go.
     pub(crate) fn close(&self) {
         self.open.send_replace(false);
+    }
+
+    /// Carries on what is asked, and no answer any more.
+    pub(crate) fn hold_answers(&self) {
+        self.heard.send_replace(false);
+    }
+
+    /// Heartbeats and proofs that were begun.
+    pub(crate) fn calls(&self) -> usize {
+        *self.calls.borrow()
     }
 
     /// Keeps what answers to appends come from now on.
@@ -110,6 +132,11 @@ impl Way {
 
     async fn opened(&self) {
         let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    async fn answering(&self) {
+        self.opened().await;
+        let _ = self.heard.subscribe().wait_for(|heard| *heard).await;
     }
 
     /// Notes what is asked, and carries it.
@@ -170,8 +197,9 @@ impl Way {
                 Some(place) => {
                     let may_pass = |appends: &Appends| appends.may_pass.is_none_or(|count| count > place);
                     let _ = appends.wait_for(may_pass).await;
+                    let _ = self.heard.subscribe().wait_for(|heard| *heard).await;
                 }
-                None => self.opened().await,
+                None => self.answering().await,
             }
             if to.send(answer).await.is_err() {
                 return;
@@ -184,6 +212,9 @@ impl Way {
 async fn carry(State(way): State<Way>, request: Request) -> Response {
     way.opened().await;
     let appends = request.uri().path() == STREAM_APPEND;
+    if request.uri().path() == APPEND_ENTRIES {
+        way.calls.send_modify(|calls| *calls += 1);
+    }
     if appends {
         way.appends.send_modify(|appends| {
             *appends =
@@ -201,7 +232,7 @@ async fn carry(State(way): State<Way>, request: Request) -> Response {
     let ((to, noted), (on, answers)) = (mpsc::channel(FRAMES_MAX), mpsc::channel(FRAMES_MAX));
     tokio::spawn(way.clone().note_answers(body, appends, to));
     tokio::spawn(way.clone().carry_answers(noted, on));
-    way.opened().await;
+    way.answering().await;
     Response::from_parts(head, Body::new(StreamBody::new(ReceiverStream::new(answers))))
 }
 
