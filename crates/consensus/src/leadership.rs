@@ -93,13 +93,9 @@ impl Leadership {
         asked.since = asked.since.max(Some(since));
         // A proof of an earlier term can fail at most.
         if asked.vote.is_none_or(|known| known.leader_id.term <= vote.leader_id.term) {
-            let voters: BTreeSet<u64> = membership.voter_ids().filter(|peer| *peer != self.node).collect();
+            let voters = membership.voter_ids().filter(|peer| *peer != self.node);
+            asked.voters = voters.filter_map(|peer| Some((peer, membership.get_node(&peer)?.clone()))).collect();
             asked.vote = Some(vote);
-            asked.voters = membership
-                .nodes()
-                .filter(|(peer, _)| voters.contains(peer))
-                .map(|(peer, at)| (*peer, at.clone()))
-                .collect();
         }
         drop(asked);
         self.wanted.notify_one();
@@ -120,7 +116,9 @@ impl Leadership {
                 () = self.wanted.notified() => {}
                 Some((peer, word)) = calls.next() => {
                     called.remove(&peer);
-                    self.said.send_if_modified(|said| said.note(peer, word));
+                    if let Some(word) = word {
+                        self.said.send_modify(|said| said.note(peer, word));
+                    }
                 }
             }
         }
@@ -155,9 +153,8 @@ impl Leadership {
 }
 
 impl Said {
-    /// Whether there was anything new.
-    fn note(&mut self, peer: u64, word: Option<Word>) -> bool {
-        word.map(|word| self.0.insert(peer, word)).is_some()
+    fn note(&mut self, peer: u64, word: Word) {
+        self.0.insert(peer, word);
     }
 
     fn has(&self, peer: u64, vote: Vote, since: Instant) -> bool {
