@@ -121,16 +121,19 @@ impl SnapshotStore {
     }
 }
 
-/// Opens what was made. What the disk has damaged by then is made once more; if that is damaged, too, so is its source.
+/// Opens what was made. What the disk has damaged by then, down to a file that is gone, is made once more; if that cannot
+/// be opened either, so is its source.
 pub(super) fn open_made(mut make: impl FnMut() -> Result<PathBuf>) -> Result<Checkpoint> {
     let open = |folder: PathBuf| Checkpoint::open(folder.clone()).inspect_err(|_| drop(checkpoint::remove(&folder)));
-    match make().and_then(open) {
-        Err(error) if error.is_damage() => {
-            tracing::warn!(%error, "a snapshot was damaged as soon as it was made; another one is made");
-            make().and_then(open)
-        }
+    let made = match make() {
+        // The disk is full, or refuses: what was there already was not found to be wrong.
+        Err(error) if !error.is_damage() => return Err(error),
         made => made,
-    }
+    };
+    made.and_then(open).or_else(|error| {
+        tracing::warn!(%error, "a snapshot was damaged as soon as it was made; another one is made");
+        make().and_then(open)
+    })
 }
 
 impl Slots {
