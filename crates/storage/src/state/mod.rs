@@ -158,6 +158,7 @@ impl StateStore {
         let mut batch = StateBatch::new(&db, self.known.lock().position.clone())?;
         let result = apply(&mut batch)?;
         let Finished { batch, keys, position, hashes } = batch.finish(&db)?;
+        let names = self.rows.names(keys.iter().map(|(family, key)| (*family, key.as_slice())));
         let change = self.rows.change();
         let written = step_io!(
             "state.apply",
@@ -165,7 +166,7 @@ impl StateStore {
             db.db.write(batch).map_err(StorageError::database("write to", db.path()))
         );
         written.map_err(|e| self.fail(e))?;
-        change.made(keys.iter().map(|(family, key)| (*family, key.as_slice())));
+        change.made(&names);
         let mut known = self.known.lock();
         known.position = position;
         hashes.into_iter().for_each(|(revision, hash)| known.hashes.push(revision, hash, Self::HASHES_MAX));
@@ -249,10 +250,13 @@ impl StateStore {
                 "its database is not at the revision that its manifest names".into(),
             ));
         }
-        step_io!("state.switch", StorageError::io("switch", &self.path), place::switch_to(&self.path, next))?;
+        let switched =
+            step_io!("state.switch", StorageError::io("switch", &self.path), place::switch_to(&self.path, next));
+        // It may have been done all the same: a restart would open the other one.
+        switched.map_err(|e| self.fail(e))?;
         *generation = next;
-        // All rows are others now.
-        let change = self.rows.change();
+        let mut change = self.rows.change();
+        change.of_all();
         let old = self.current.swap(Arc::new(db));
         drop(change);
         *self.known.lock() = Known::new(position, next);

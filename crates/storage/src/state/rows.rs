@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use atoll_metadata::{Family, KvError, KvRead};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::db::Db;
@@ -31,8 +31,11 @@ pub(super) const DIRECT_MAX: u32 = 4;
 const ROW_BYTES: u64 = 104;
 /// Values that are as long as that need no memory of their own: a tag's, a link's.
 const SHORT_MAX: usize = 54;
-/// What the allocator and the count of a longer value's owners take, in bytes.
-const LONG_BYTES: u64 = 32;
+/// What the counts of a longer value's owners take, in bytes.
+const LONG_BYTES: u64 = 16;
+/// Of the rows that fit in if each takes 512 bytes, the share of which the names are remembered when they make way: who is
+/// asked for again soon stays longer then.
+const REMEMBERED: f64 = 0.25;
 
 /// Rows as they are at the newest version, those that were read lately.
 pub(super) struct Rows {
@@ -56,10 +59,14 @@ pub(super) struct Change<'a> {
 impl Rows {
     /// No rows yet, and later at most so many bytes of them.
     pub(super) fn new(bytes_max: u64) -> Self {
-        let rows = (bytes_max / 512).clamp(64, 1 << 20) as usize;
-        let kept = Cache::with_weighter(rows, bytes_max, ByBytes);
+        let kept = cache(bytes_max);
         let (version, begun) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { version, begun, changing: RwLock::new(()), names: Names::random(), kept }
+    }
+
+    /// The names of rows that a change is of. It takes its time: before the change begins.
+    pub(super) fn names<'k>(&self, keys: impl IntoIterator<Item = (Family, &'k [u8])>) -> Vec<RowName> {
+        keys.into_iter().map(|(family, key)| self.names.of(family, key)).collect()
     }
 
     /// Begins a change: before it can be seen in RocksDB.
@@ -96,11 +103,17 @@ impl Rows {
 }
 
 impl Change<'_> {
-    /// It can be seen now, and these keys have other values than before.
-    pub(super) fn made<'k>(mut self, keys: impl IntoIterator<Item = (Family, &'k [u8])>) {
-        for (family, key) in keys {
-            self.rows.kept.remove(&self.rows.names.of(family, key));
+    /// It can be seen now, and these rows have other values than before.
+    pub(super) fn made(mut self, names: &[RowName]) {
+        for name in names {
+            self.rows.kept.remove(name);
         }
+        self.told = true;
+    }
+
+    /// All rows will be others: forgets them before any of it can be seen, since from then on readers wait.
+    pub(super) fn of_all(&mut self) {
+        self.rows.kept.clear();
         self.told = true;
     }
 }
@@ -214,14 +227,14 @@ impl KvRead for QuickView<'_> {
     }
 }
 
-/// Makes the names of rows. Its key is random and never told, so that nobody can find two rows of one name: SipHash is a
-/// pseudorandom function (Aumasson and Bernstein, 2012). By chance two of a billion rows have one with a probability of
+/// Makes the names of rows. Its key is random and never told, nor is a name, so that nobody can look for two rows of one
+/// name: SipHash is made for that (Aumasson and Bernstein, 2012; with fewer rounds here than in the paper). By chance two of a billion rows have one with a probability of
 /// less than 1 in 10^20.
 struct Names(SipHasher13);
 
 /// A row's name in memory: 16 bytes, where its key would be about 60 in an allocation of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct RowName(u64, u64);
+pub(super) struct RowName(u64, u64);
 
 impl Names {
     fn random() -> Self {
@@ -274,9 +287,32 @@ impl Weighter<RowName, Kept> for ByBytes {
     fn weight(&self, _: &RowName, row: &Kept) -> u64 {
         match row {
             Kept::None | Kept::Short(..) => ROW_BYTES,
-            Kept::Long(bytes) => ROW_BYTES + LONG_BYTES + bytes.len() as u64,
+            Kept::Long(bytes) => ROW_BYTES + allocated(LONG_BYTES + bytes.len() as u64),
         }
     }
+}
+
+/// Rows and what is remembered of others, in so many bytes together.
+fn cache(bytes_max: u64) -> Cache<RowName, Kept, ByBytes> {
+    let rows = (bytes_max / 512).clamp(64, 1 << 20);
+    let remembered = (rows as f64 * REMEMBERED) as u64 * ROW_BYTES;
+    let bytes = bytes_max.saturating_sub(remembered);
+    let mut options = OptionsBuilder::new();
+    options.estimated_items_capacity(rows as usize).weight_capacity(bytes).ghost_allocation(REMEMBERED);
+    match options.build() {
+        Ok(options) => {
+            Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
+        }
+        // It says so where one of them is not set.
+        Err(_) => Cache::with_weighter(rows as usize, bytes, ByBytes),
+    }
+}
+
+/// What jemalloc takes for so many bytes: it has four sizes between one power of two and the next (its manual, "Size
+/// classes").
+fn allocated(bytes: u64) -> u64 {
+    let step = (bytes.next_power_of_two() / 8).max(16);
+    bytes.next_multiple_of(step)
 }
 
 #[cfg(test)]
@@ -297,6 +333,27 @@ mod tests {
         // The cache adds two places of a list, a state and an index.
         let row = size_of::<(RowName, Kept)>() as u64;
         assert!(row <= 72 && ROW_BYTES >= row + 8 + 8 + 12, "{row}");
+    }
+
+    #[test]
+    fn a_longer_value_is_as_large_as_its_allocation() {
+        for (bytes, class) in [(71, 80), (128, 128), (129, 160), (4106, 5120), (5120, 5120), (5121, 6144), (8192, 8192)]
+        {
+            assert_eq!(allocated(bytes), class, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_kept_fits_into_its_bytes() {
+        let bytes_max = 1 << 20;
+        let rows = Rows::new(bytes_max);
+        for number in 0..10_000_u64 {
+            let value = vec![7; (number % 3 * 2_000) as usize];
+            rows.kept.insert(rows.names.of(Family::State, &number.to_be_bytes()), Kept::of(Some(&value)));
+        }
+        let held: u64 = rows.kept.iter().map(|(name, row)| ByBytes.weight(&name, &row)).sum();
+        let bytes: u64 = rows.kept.iter().map(|(_, row)| row.value().map_or(0, |value| value.len() as u64)).sum();
+        assert!(bytes <= held && held <= bytes_max && held >= bytes_max / 2, "{bytes} bytes, reckoned {held}");
     }
 
     #[test]

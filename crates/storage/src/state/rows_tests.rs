@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::rows::DIRECT_MAX;
 use super::*;
-use crate::testing::{folder, log_id, put, state};
+use crate::testing::{folder, log_id, put, small, state};
 
 fn quickly<R>(store: &StateStore, mut read: impl FnMut(&dyn KvRead) -> R) -> (R, usize) {
     let (mut result, mut runs) = (None, 0);
@@ -53,6 +53,75 @@ fn a_view_of_many_rows_that_are_not_kept_stays_as_it_was() {
         value(kv, "b")
     });
     assert_eq!((b, runs), (Ok(Some("1".into())), 1));
+    // What an old view has read is not kept.
+    assert_eq!(quickly(&store, |kv| value(kv, "b")).0, Ok(Some("2".into())));
+}
+
+#[test]
+fn a_row_that_another_view_has_kept_meanwhile_tears_an_older_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    put(&store, 1, &[("a", "1"), ("b", "1")]);
+    let mut moved = false;
+    let ((a, b), runs) = quickly(&store, |kv| {
+        let a = value(kv, "a");
+        if !std::mem::replace(&mut moved, true) {
+            put(&store, 2, &[("a", "2"), ("b", "2")]);
+            assert_eq!(quickly(&store, |newer| value(newer, "b")), (Ok(Some("2".into())), 1));
+            assert!(value(kv, "b").is_err(), "a row of a newer version");
+        }
+        (a, value(kv, "b"))
+    });
+    assert_eq!((a, b, runs), (Ok(Some("2".into())), Ok(Some("2".into())), 2));
+}
+
+#[test]
+fn what_is_read_of_a_database_that_was_replaced_meanwhile_is_not_kept() {
+    let (source_dir, dir) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (source, store) = (state(&folder(source_dir.path())), state(&folder(dir.path())));
+    put(&store, 1, &[("a", "1")]);
+    put(&source, 2, &[("a", "2")]);
+    let made = source.create_checkpoint().expect("a snapshot");
+    let received = crate::snapshot::tests::transfer(&made, &store);
+    // Between the look at the version and the first read.
+    let replaced = || {
+        let db = store.current.load_full();
+        store.install(&received).expect("installed");
+        db
+    };
+    let seen = QuickView::with(&store.rows, replaced, |view| value(view, "a"));
+    assert_eq!(seen, None, "neither the old row nor the new one is of the version that was looked at");
+    assert_eq!(quickly(&store, |kv| value(kv, "a")), (Ok(Some("2".into())), 1));
+}
+
+#[test]
+fn long_rows_are_kept_and_forgotten_as_short_ones_are() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = state(&folder(dir.path()));
+    for (revision, length) in [(1, 54), (2, 55), (3, 4_000), (4, 0)] {
+        let text = "x".repeat(length);
+        put(&store, revision, &[("a", &text)]);
+        for _ in 0..2 {
+            assert_eq!(quickly(&store, |kv| value(kv, "a")), (Ok(Some(text.clone())), 1));
+        }
+    }
+}
+
+#[test]
+fn rows_are_right_while_others_make_way() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = folder(dir.path());
+    let few = Resources { rows_bytes: 64 << 10, ..small() };
+    let store = StateStore::open(&folder, &few).expect("a store");
+    let text = |number: u64, revision: u64| format!("{number} at {revision} {}", "x".repeat(number as usize * 20));
+    for revision in 1..=3 {
+        let rows: Vec<_> = (0..100).map(|number| (number.to_string(), text(number, revision))).collect();
+        put(&store, revision, &rows.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect::<Vec<_>>());
+        for number in (0..100).chain((0..100).rev()) {
+            let seen = quickly(&store, |kv| value(kv, &number.to_string())).0;
+            assert_eq!(seen, Ok(Some(text(number, revision))));
+        }
+    }
 }
 
 #[test]
