@@ -431,7 +431,7 @@ impl Inner {
         let (pulse, mode_cancel) = (self.pulse.clone(), cancel());
         self.watched("the batcher", batching.run(cancel()));
         self.watched("the barrier", barrier.run(cancel()));
-        self.watched("the proof of leadership", self.leadership.clone().run(cancel()));
+        self.watched("the proof of leadership", self.leadership.clone().run(self.raft.clone(), cancel()));
         self.watched("the mode", async move { pulse.run(mode_cancel).await });
         self.tasks.spawn(upkeep::watch_for_failure(self.raft.clone(), self.options.on_fatal.clone(), cancel()));
         self.tasks.spawn(upkeep::bound_log(self.raft.clone(), self.log.clone(), self.options.retention, cancel()));

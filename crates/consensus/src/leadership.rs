@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::network::{RPCOption, RaftNetworkV2 as _};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::Mutex;
@@ -28,6 +30,8 @@ pub(crate) struct Leadership {
     asked: Mutex<Asked>,
     wanted: Notify,
     said: watch::Sender<Said>,
+    /// Nobody calls voters any more.
+    ended: CancellationToken,
 }
 
 /// What the newest proof needs, which is enough for all others.
@@ -65,11 +69,13 @@ impl Drop for Waiting<'_> {
 
 impl Leadership {
     pub(crate) fn new(node: u64, peers: Arc<Peers>) -> Self {
-        Self { node, peers, asked: Mutex::default(), wanted: Notify::new(), said: watch::Sender::default() }
+        let (said, ended) = (watch::Sender::default(), CancellationToken::new());
+        Self { node, peers, asked: Mutex::default(), wanted: Notify::new(), said, ended }
     }
 
     /// Proves that no other node has been elected when it was called, and tells the term in which this one leads. Takes
-    /// one round trip to the nearest quorum; whoever calls it bounds the time.
+    /// one round trip to the nearest quorum, and up to another one where calls of earlier proofs are on their way;
+    /// whoever calls it bounds the time.
     pub(crate) async fn prove(&self, raft: &Raft) -> Result<u64, String> {
         let state =
             raft.with_raft_state(|state| (*state.vote_ref(), state.membership_state.effective().membership().clone()));
@@ -80,10 +86,15 @@ impl Leadership {
         let (since, mut said) = (Instant::now(), self.said.subscribe());
         let _waiting = self.ask(vote, since, &membership);
         let verdict = |said: &Said| said.verdict(&membership, self.node, vote, since);
-        let known = said.wait_for(|said| verdict(said).is_some()).await.map_err(|error| error.to_string())?;
-        match verdict(&known) {
-            Some(true) => Ok(vote.leader_id.term),
-            _ => Err("a voter knows of a newer vote".to_owned()),
+        tokio::select! {
+            known = said.wait_for(|said| verdict(said).is_some()) => {
+                match known.ok().and_then(|known| verdict(&known)) {
+                    Some(true) => Ok(vote.leader_id.term),
+                    _ => Err("too many voters know of a newer vote".to_owned()),
+                }
+            }
+            () = deposed(raft, vote) => Err("this node leads no more".to_owned()),
+            () = self.ended.cancelled() => Err("this node stops".to_owned()),
         }
     }
 
@@ -93,8 +104,12 @@ impl Leadership {
         asked.since = asked.since.max(Some(since));
         // A proof of an earlier term can fail at most.
         if asked.vote.is_none_or(|known| known.leader_id.term <= vote.leader_id.term) {
+            // Other proofs may wait for voters of another membership.
+            if asked.vote != Some(vote) || asked.waiting == 1 {
+                asked.voters.clear();
+            }
             let voters = membership.voter_ids().filter(|peer| *peer != self.node);
-            asked.voters = voters.filter_map(|peer| Some((peer, membership.get_node(&peer)?.clone()))).collect();
+            asked.voters.extend(voters.filter_map(|peer| Some((peer, membership.get_node(&peer)?.clone()))));
             asked.vote = Some(vote);
         }
         drop(asked);
@@ -102,18 +117,25 @@ impl Leadership {
         Waiting(&self.asked)
     }
 
-    /// Calls voters as long as it is not cancelled.
-    pub(crate) async fn run(self: Arc<Self>, cancel: CancellationToken) {
+    /// Calls voters as long as it is not cancelled, and as long as openraft would call them. When its lease has run out it
+    /// falls silent, so that voters whom it does not hear may elect another; a call then would keep them from it.
+    pub(crate) async fn run(self: Arc<Self>, raft: Raft, cancel: CancellationToken) {
+        let _ended = self.ended.clone().drop_guard();
+        let mut metrics = raft.metrics();
         let mut calls = FuturesUnordered::new();
         let mut called = BTreeSet::new();
         loop {
-            for (peer, at, vote) in self.due(&called) {
+            // Without a quorum yet its first call is on its way, or it leads no more and is refused.
+            let acked = metrics.borrow_watched().last_quorum_acked.map(|acked| acked.into_inner().elapsed());
+            let silent = acked.is_some_and(|age| age >= self.peers.timing().leader_lease());
+            for (peer, at, vote) in self.due(&called).into_iter().filter(|_| !silent) {
                 called.insert(peer);
                 calls.push(self.call(peer, at, vote));
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = self.wanted.notified() => {}
+                Ok(()) = metrics.changed(), if silent => {}
                 Some((peer, word)) = calls.next() => {
                     called.remove(&peer);
                     if let Some(word) = word {
@@ -161,18 +183,25 @@ impl Said {
         self.0.get(&peer).is_some_and(|word| word.vote == vote && word.asked >= since)
     }
 
-    /// Whether a node leads by a vote, or `None` when too few have said so since. Who once knew of a newer vote will not
-    /// forget it.
+    /// Whether a node leads by a vote, or `None` when too few have said anything since. What was said before does not
+    /// count: a voter may forget a newer vote if it dies before that is on its disk.
     fn verdict(&self, membership: &Membership, node: u64, vote: Vote, since: Instant) -> Option<bool> {
         let mut proof = Proof::of(membership, node);
-        for (peer, word) in self.0.iter().filter(|(_, word)| word.vote == vote) {
-            match word.agrees {
-                true if word.asked >= since => proof.add(*peer),
-                true => {}
-                false => return Some(false),
-            }
+        for (peer, word) in self.0.iter().filter(|(_, word)| word.vote == vote && word.asked >= since) {
+            proof.add(*peer, word.agrees);
         }
-        proof.is_complete().then_some(true)
+        proof.verdict()
+    }
+}
+
+/// Waits until a node leads no more by a vote, or has ended.
+async fn deposed(raft: &Raft, vote: Vote) {
+    let mut metrics = raft.server_metrics();
+    // Its vote counts here when it is on the disk, and it leads only then.
+    while metrics.borrow_watched().vote <= vote {
+        if metrics.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -181,25 +210,38 @@ fn empty_append(vote: Vote) -> AppendEntriesRequest<Types> {
     AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None }
 }
 
-/// Who has said so: more than half of the voters, or of each set of them while the membership changes.
+/// Who has said so, and who otherwise: it takes more than half of the voters, or of each set of them while the membership
+/// changes.
 #[derive(Debug)]
 struct Proof {
     voters: Vec<BTreeSet<u64>>,
     agreed: BTreeSet<u64>,
+    disagreed: BTreeSet<u64>,
 }
 
 impl Proof {
     /// Of a node that has said so itself.
     fn of(membership: &Membership, node: u64) -> Self {
-        Self { voters: membership.get_joint_config().clone(), agreed: BTreeSet::from([node]) }
+        let voters = membership.get_joint_config().clone();
+        Self { voters, agreed: BTreeSet::from([node]), disagreed: BTreeSet::new() }
     }
 
-    fn add(&mut self, node: u64) {
-        self.agreed.insert(node);
+    fn add(&mut self, node: u64, agrees: bool) {
+        if agrees {
+            self.agreed.insert(node)
+        } else {
+            self.disagreed.insert(node)
+        };
     }
 
-    fn is_complete(&self) -> bool {
-        self.voters.iter().all(|set| set.intersection(&self.agreed).count() > set.len() / 2)
+    /// `None` while it depends on those who have said nothing.
+    fn verdict(&self) -> Option<bool> {
+        let mut sets = self.voters.iter();
+        if sets.clone().all(|set| set.intersection(&self.agreed).count() > set.len() / 2) {
+            return Some(true);
+        }
+        let is_lost = |set: &BTreeSet<u64>| set.len() - set.intersection(&self.disagreed).count() <= set.len() / 2;
+        sets.any(is_lost).then_some(false)
     }
 }
 
@@ -207,20 +249,32 @@ impl Proof {
 mod tests {
     use super::*;
 
-    fn proof(voters: &[&[u64]], agreed: &[u64]) -> Proof {
+    fn verdict(voters: &[&[u64]], agreed: &[u64], disagreed: &[u64]) -> Option<bool> {
         let voters = voters.iter().map(|set| set.iter().copied().collect()).collect();
-        Proof { voters, agreed: agreed.iter().copied().collect() }
+        let [agreed, disagreed] = [agreed, disagreed].map(|nodes| nodes.iter().copied().collect());
+        Proof { voters, agreed, disagreed }.verdict()
     }
 
     #[test]
     fn more_than_half_of_each_set_must_say_so() {
-        assert!(proof(&[&[1]], &[1]).is_complete());
-        assert!(!proof(&[&[1, 2, 3]], &[1]).is_complete());
-        assert!(proof(&[&[1, 2, 3]], &[1, 3]).is_complete());
-        assert!(!proof(&[&[1, 2, 3, 4]], &[1, 2]).is_complete());
-        assert!(!proof(&[&[1, 2, 3], &[3, 4, 5]], &[1, 2, 3]).is_complete());
-        assert!(proof(&[&[1, 2, 3], &[3, 4, 5]], &[1, 3, 4]).is_complete());
+        assert_eq!(verdict(&[&[1]], &[1], &[]), Some(true));
+        assert_eq!(verdict(&[&[1, 2, 3]], &[1], &[]), None);
+        assert_eq!(verdict(&[&[1, 2, 3]], &[1, 3], &[]), Some(true));
+        assert_eq!(verdict(&[&[1, 2, 3, 4]], &[1, 2], &[]), None);
+        assert_eq!(verdict(&[&[1, 2, 3], &[3, 4, 5]], &[1, 2, 3], &[]), None);
+        assert_eq!(verdict(&[&[1, 2, 3], &[3, 4, 5]], &[1, 3, 4], &[]), Some(true));
         // A learner has no say, nor has a leader that is none of the voters.
-        assert!(!proof(&[&[1, 2, 3]], &[7, 8, 1]).is_complete());
+        assert_eq!(verdict(&[&[1, 2, 3]], &[7, 8, 1], &[]), None);
+    }
+
+    #[test]
+    fn one_voter_that_knows_of_a_newer_vote_decides_nothing() {
+        assert_eq!(verdict(&[&[1, 2, 3]], &[1], &[2]), None);
+        assert_eq!(verdict(&[&[1, 2, 3]], &[1, 3], &[2]), Some(true));
+        assert_eq!(verdict(&[&[1, 2, 3]], &[1], &[2, 3]), Some(false));
+        // Two of four leave no majority to the other two.
+        assert_eq!(verdict(&[&[1, 2, 3, 4]], &[1], &[3, 4]), Some(false));
+        assert_eq!(verdict(&[&[1, 2, 3], &[3, 4, 5]], &[1, 2, 3], &[4, 5]), Some(false));
+        assert_eq!(verdict(&[&[1, 2, 3]], &[1], &[7, 8]), None);
     }
 }

@@ -59,6 +59,12 @@ impl Timing {
         self.election_max * 2
     }
 
+    /// For so long after a quorum was last heard openraft takes its leader to lead, and a follower takes part in no
+    /// election.
+    pub(crate) fn leader_lease(&self) -> Duration {
+        self.election_max / 2
+    }
+
     /// How often a node proves it: often enough for a staleness bound of 1 s.
     pub fn barrier_interval(&self) -> Duration {
         (self.election_min / 4).min(Duration::from_millis(500))

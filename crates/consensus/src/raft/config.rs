@@ -16,7 +16,7 @@ pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigE
     let retention = &options.retention;
     // A follower of openraft stands for election after the leader's lease, which is the longest election timeout, *and*
     // an election timeout. Halves of ours make that twice the longest at most, which is ours again.
-    let [election_min, election_max] = [timing.election_min, timing.election_max].map(|timeout| ms(timeout / 2));
+    let (election_min, election_max) = (ms(timing.election_min / 2), ms(timing.leader_lease()));
     let config = Config {
         cluster_name: options.cluster.to_string(),
         heartbeat_interval: ms(timing.heartbeat),
@@ -32,8 +32,9 @@ pub(crate) fn raft_config(options: &GroupOptions) -> Result<Arc<Config>, ConfigE
         api_channel_size: Some(4_096),
         notification_channel_size: Some(8_192),
         backoff: "50ms 100ms 200ms ...1s".to_owned(),
-        // The lease ends after one longest election timeout; another one lets the others elect before this node probes.
-        quorum_loss_probe_interval: Some(2 * election_max),
+        // When its lease has ended it is silent for so long. The others take part in an election when theirs has ended, which
+        // is as long; a longest election timeout after that one of them stands, and there is as much again for the votes.
+        quorum_loss_probe_interval: Some(3 * election_max),
         // A node that cannot win does not raise its term.
         enable_pre_vote: Some(true),
         // The state is not synced: a leader that restarts must learn from a quorum what is committed.

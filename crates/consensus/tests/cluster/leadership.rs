@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atoll_consensus::GroupOptions;
+use atoll_consensus::{GroupOptions, Timing};
 use tokio::time::Instant;
 
 use crate::harness::{Cluster, eventually, push, soon, within};
@@ -42,9 +42,13 @@ impl Ways {
 
 /// Three nodes that reach each other by ways of the test.
 async fn group_over_ways() -> (Cluster, Ways) {
+    group_in_time(Timing::LOCAL).await
+}
+
+async fn group_in_time(timing: Timing) -> (Cluster, Ways) {
     let mut cluster = Cluster::new(3);
     // The stream of appends outlives it all, however busy the machine is.
-    cluster.timing.log_stall = Duration::from_secs(120);
+    cluster.timing = Timing { log_stall: Duration::from_secs(120), ..timing };
     let ways = Ways::between(&cluster).await;
     for index in 0..3 {
         ways.start(&mut cluster, index).await;
@@ -67,6 +71,9 @@ async fn a_leader_that_is_heard_and_hears_nothing_gives_way() {
             ways.way(old, other).hold_answers();
         }
         eventually("another leader", || cluster.node(near).leader().filter(|leader| *leader != old_node)).await;
+        // It may have been read-only for a moment, and refuses writes until it has heard of the quorum again.
+        cluster.node(near).wait_ready(soon()).await.expect("a quorum");
+        cluster.propose(near, push("after")).await.expect("written");
     })
     .await;
 }
@@ -97,7 +104,9 @@ async fn proofs_do_not_pile_up_before_a_voter_that_is_slow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_were_kept_until_another_leads_prove_nothing() {
     within(async {
-        let (cluster, ways) = group_over_ways().await;
+        // Nobody else is elected for as long as a busy disk stands still.
+        let (election_min, election_max) = (Duration::from_secs(3), Duration::from_secs(4));
+        let (cluster, ways) = group_in_time(Timing { election_min, election_max, ..Timing::LOCAL }).await;
         let old = cluster.leader().await;
         let (near, far) = ((old + 1) % 3, (old + 2) % 3);
         cluster.propose(old, push("before")).await.expect("written");
