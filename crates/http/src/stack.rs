@@ -57,10 +57,22 @@ async fn observe(State(app): State<Arc<App>>, mut request: Request) -> Response 
     let (response, place) = stamp(&app, request).instrument(span.clone()).await;
     let sample = RequestSample { method, route, status: response.status().as_u16(), duration: start.elapsed() };
     span.record("http.response.status_code", sample.status);
+    let staleness_ms = stated_staleness(&response);
     app.metrics.record_request(sample);
     response.map(|body| {
         let inner = Attended::new(body, app.config.limits.body_idle);
-        Body::new(Observed { inner, bytes: 0, path, client, start, sample, _place: place, _span: span, app })
+        Body::new(Observed {
+            inner,
+            bytes: 0,
+            path,
+            client,
+            staleness_ms,
+            start,
+            sample,
+            _place: place,
+            _span: span,
+            app,
+        })
     })
 }
 
@@ -137,6 +149,11 @@ fn staleness(freshness: &Freshness) -> HeaderValue {
     })
 }
 
+/// The staleness that an answer states, for the log.
+fn stated_staleness(response: &Response) -> Option<u64> {
+    response.headers().get(ATOLL_STALENESS_MS)?.to_str().ok()?.parse().ok()
+}
+
 /// In read-only mode: why, and since when.
 fn warning(region: &str, freshness: &Freshness) -> Option<HeaderValue> {
     if freshness.mode == Mode::ReadWrite {
@@ -184,6 +201,8 @@ struct Observed {
     bytes: u64,
     path: String,
     client: Option<IpAddr>,
+    /// What the answer says; `None` is unknown.
+    staleness_ms: Option<u64>,
     start: Instant,
     sample: RequestSample,
     /// Taken until the body was sent or given up.
@@ -219,8 +238,8 @@ impl Drop for Observed {
         let RequestSample { method, route, status, .. } = self.sample;
         self.app.metrics.record_response_bytes(route, self.bytes);
         let ms = millis(self.start.elapsed());
-        let staleness_ms = self.app.freshness().staleness.map(millis);
         let (path, bytes, client) = (self.path.as_str(), self.bytes, self.client.map(field::display));
+        let staleness_ms = self.staleness_ms;
         // Without the span, which would say all of it twice.
         if matches!(route, "/livez" | "/readyz") {
             tracing::debug!(parent: None, method, path, status, bytes, ms, client, staleness_ms, "request");

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::planted;
 use crate::suspects::Suspects;
 use crate::view::View;
-use crate::{ReadThrough, ReadThroughError, RegistryError};
+use crate::{ReadThrough, ReadThroughError, RegistryError, as_of};
 
 /// How long a reader that finds a copy missing waits for a barrier before it looks for others.
 const BARRIER_WAIT: Duration = Duration::from_secs(5);
@@ -146,12 +146,14 @@ impl BlobReader {
         stage: Stage,
         avoid: &mut Vec<ObjectName>,
     ) -> Result<Source, RegistryError> {
+        let before = as_of::noted();
         match self.find_once(digest, size, range.clone(), stage, avoid).await {
             Err(RegistryError::Elsewhere { .. } | RegistryError::Damaged { .. }) => {}
             found => return found,
         }
         // A barrier that fails is no reason to stop: what is applied here may have changed meanwhile.
         let _ = self.view.refresh(Instant::now() + BARRIER_WAIT).await;
+        as_of::forget_since(before);
         self.find_once(digest, size, range, stage, avoid).await
     }
 

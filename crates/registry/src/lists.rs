@@ -8,7 +8,7 @@ use atoll_metadata::{Rejection, read};
 use atoll_types::{Digest, RepositoryName, Tag};
 use tokio::time::{Instant, timeout};
 
-use crate::{Page, ReadOptions, Referrer, ReferrersPage, Registry, RegistryError};
+use crate::{Page, ReadOptions, Referrer, ReferrersPage, Registry, RegistryError, as_of};
 
 /// Most entries in one page, whatever is asked for.
 const PAGE_MAX: usize = 10_000;
@@ -77,9 +77,11 @@ impl Registry {
         options: &ReadOptions,
     ) -> Result<ReferrersPage, RegistryError> {
         self.view.settle(Some(access.repository()), options).await?;
+        let before = as_of::noted();
         let page = self.referrers_here(access, subject, artifact_type, after).await?;
         let nothing = page.items.is_empty() && page.next.is_none();
         if nothing && self.view.refresh(options.deadline).await? {
+            as_of::forget_since(before);
             return self.referrers_here(access, subject, artifact_type, after).await;
         }
         Ok(page)
