@@ -1,6 +1,8 @@
 //! One node's way to another that a test has in its hands: closed, without answers, or letting go of the answers to
 //! appends one by one.
 
+use std::time::Duration;
+
 use atoll_proto::raft::v1::AppendEntriesRequest;
 use axum::Router;
 use axum::body::Body;
@@ -122,12 +124,15 @@ impl Way {
 
     /// Waits until it is so with the appends.
     pub(crate) async fn wait_for(&self, what: &str, is_so: impl FnMut(&Appends) -> bool) -> Appends {
+        let waited = self.wait_up_to(PATIENCE, is_so).await;
+        waited.unwrap_or_else(|| panic!("{what} in time: {:?}", self.appends.borrow()))
+    }
+
+    /// Waits for some time until it is so with the appends.
+    pub(crate) async fn wait_up_to(&self, patience: Duration, is_so: impl FnMut(&Appends) -> bool) -> Option<Appends> {
         let mut appends = self.appends.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, appends.wait_for(is_so)).await;
-        waited
-            .unwrap_or_else(|_| panic!("{what} in time: {:?}", self.appends.borrow()))
-            .expect("the way is there")
-            .clone()
+        let waited = tokio::time::timeout(patience, appends.wait_for(is_so)).await;
+        waited.ok().map(|appends| appends.expect("the way is there").clone())
     }
 
     async fn opened(&self) {
