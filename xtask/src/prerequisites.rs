@@ -69,16 +69,11 @@ const DOCKER_REGISTRY: Prerequisite = Prerequisite {
     fedora: "docker-distribution",
     ..Prerequisite::program("docker-registry", "Debian's docker-registry 2.8.2, a peer of the bench")
 };
-const FAKETIME: Prerequisite = Prerequisite {
-    fedora: "libfaketime",
-    brew: "libfaketime",
-    ..Prerequisite::program("faketime", "libfaketime, which makes clocks jump")
-};
 
 /// For building.
 pub(crate) const BUILD: &[Prerequisite] = &[CXX, MAKE, LIBCLANG];
 /// For chaos, beyond what is built.
-pub(crate) const CHAOS: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, STRACE, FAKETIME];
+pub(crate) const CHAOS: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, STRACE];
 /// For the tests, beyond what is built by Go.
 pub(crate) const TEST: &[Prerequisite] = &[CXX, MAKE, LIBCLANG, SKOPEO];
 /// For the bench, beyond what is built by Go.

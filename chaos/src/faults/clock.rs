@@ -1,6 +1,9 @@
-//! A wall clock that jumps, by `libfaketime`, which reads the offset of each node from a file.
+//! A wall clock that jumps: a library of our own is preloaded into each node and adds what the node's file says.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -10,8 +13,7 @@ use super::Scene;
 use super::words::Words;
 use crate::wait::wait_for;
 
-const LIBRARIES: [&str; 2] =
-    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
+const SOURCE: &str = include_str!("clock.c");
 const JUMP_S_MAX: i64 = 3_600;
 /// Far enough to be told from a line that was written a while ago.
 const JUMP_S_MIN: i64 = 120;
@@ -22,18 +24,26 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What every node is started with, so that its clock can jump later. The folder holds the offsets.
 pub(crate) fn environment(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let Some(library) = LIBRARIES.into_iter().find(|l| Path::new(l).is_file()) else {
-        bail!("libfaketime is missing; install it: sudo apt-get install faketime");
-    };
-    let offsets = folder.join("{node}.clock").display().to_string();
+    let library = build(folder)?;
     let pairs = [
         ("LD_PRELOAD", library),
-        ("FAKETIME_TIMESTAMP_FILE", &offsets),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("FAKETIME_CACHE_DURATION", "1"),
-        ("ATOLL_CHAOS_CLOCKS", &folder.display().to_string()),
+        ("ATOLL_CHAOS_CLOCK", folder.join("{node}.clock")),
+        ("ATOLL_CHAOS_CLOCKS", folder.to_owned()),
     ];
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.display().to_string())).into())
+}
+
+/// Builds the library.
+fn build(folder: &Path) -> anyhow::Result<PathBuf> {
+    let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
+    std::fs::write(&source, SOURCE).context("cannot write the clock's source")?;
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source);
+    let built = compiler.output().context("cannot run cc; install a C compiler: sudo apt-get install gcc")?;
+    if !built.status.success() {
+        bail!("cc cannot build the clock: {}", String::from_utf8_lossy(&built.stderr));
+    }
+    Ok(library)
 }
 
 /// A node's clock is off from now on by up to an hour, and right again after a while.
@@ -43,14 +53,20 @@ pub(super) fn jump(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let file = offset_file(scene, node)?;
     let far = scene.random.random_range(JUMP_S_MIN..=JUMP_S_MAX);
     let seconds = if scene.random.random_bool(0.5) { far } else { -far };
-    std::fs::write(&file, format!("{seconds:+}\n")).context("cannot set a clock")?;
+    set(&file, seconds)?;
     if let Err(error) = wait_until_off(scene, node, seconds) {
         scene.missed(format!("node {node}: {error:#}"));
     }
     scene.last(2_500, 5_000);
-    std::fs::write(&file, "+0\n").context("cannot set a clock")?;
+    set(&file, 0)?;
     wait_until_off(scene, node, 0).context("a clock stays off")?;
     scene.cluster.wait_ready()
+}
+
+/// Sets what a node's clock is off by. The node has the file mapped.
+fn set(file: &Path, seconds: i64) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(file);
+    opened.and_then(|file| file.write_all_at(&seconds.to_ne_bytes(), 0)).context("cannot set a clock")
 }
 
 /// Waits until the times of the lines that a node writes are off by so many seconds. (The `Date` of its answers is no
