@@ -31,6 +31,8 @@ const LATE_VISITS_MAX: u32 = 60;
 const VISIT_WAIT: Duration = Duration::from_secs(6);
 /// Acknowledged operations that show that clients get on.
 const AT_WORK: usize = 30;
+/// Those after which a round may be judged: however few failpoints it tries, each kind of operation meets them.
+const AT_WORK_LAST: usize = 150;
 /// How long they may take, with nodes that die again and again.
 const AT_WORK_WAIT: Duration = Duration::from_secs(120);
 /// What a node writes before it kills itself stands at the end of its log.
@@ -117,7 +119,7 @@ impl Failpoints {
     /// Does what brings nodes to the failpoints, until at each of them one has died. All are brought back.
     pub(crate) fn fire(&mut self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
         let start = scene.world.recorder.now();
-        self.work(scene)?;
+        self.work(scene, AT_WORK)?;
         self.arm_at_work(scene)?;
         self.wait(scene, VISIT_WAIT)?;
         for stimulus in stimuli::ALL {
@@ -134,6 +136,7 @@ impl Failpoints {
             }
         }
         scene.cluster.wait_ready()?;
+        self.work(scene, AT_WORK_LAST)?;
         self.conclude(scene);
         scene.fired.push(Fired { fault: Fault::Failpoint, start, end: scene.world.recorder.now() });
         Ok(())
@@ -206,12 +209,12 @@ impl Failpoints {
     }
 
     /// Waits until clients get something done.
-    fn work(&mut self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    fn work(&mut self, scene: &mut Scene<'_>, operations: usize) -> anyhow::Result<()> {
         let (recorder, until) = (scene.world.recorder.clone(), Instant::now() + AT_WORK_WAIT);
-        let enough = recorder.acknowledged() + AT_WORK;
+        let enough = recorder.acknowledged() + operations;
         while recorder.acknowledged() < enough {
             if Instant::now() > until {
-                return Err(NotBack(format!("fewer than {AT_WORK} operations within {AT_WORK_WAIT:?}")).into());
+                return Err(NotBack(format!("fewer than {operations} operations within {AT_WORK_WAIT:?}")).into());
             }
             self.revive(scene.cluster, scene.random)?;
             std::thread::sleep(LOOK_EVERY);

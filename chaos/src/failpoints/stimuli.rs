@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Failpoints, LOOK_EVERY, VISIT_WAIT, armed_with};
+use super::{AT_WORK, Failpoints, LOOK_EVERY, VISIT_WAIT, armed_with};
 use crate::cluster::spec::REGIONS;
 use crate::cluster::{NODES, NotBack};
 use crate::content::{Blob, Image, MANIFEST};
@@ -61,7 +61,7 @@ fn deposed_leaders(failpoints: &mut Failpoints, scene: &mut Scene<'_>) -> anyhow
         if !failpoints.pending.iter().any(|trial| trial.name.starts_with("log.truncate")) {
             break;
         }
-        failpoints.work(scene)?;
+        failpoints.work(scene, AT_WORK)?;
     }
     Ok(())
 }
