@@ -72,6 +72,8 @@ fn a_snapshot_brings_another_node_to_the_same_state() {
 
 /// Damages a snapshot's folder.
 type Damage = fn(&Path);
+/// Whether an error tells of a damage.
+type Told = fn(&StorageError) -> bool;
 
 /// Copies a snapshot's folder under names of their own, and damages the first ones.
 fn copies(of: &Checkpoint, folder: &Path, damages: &[Damage]) -> impl FnMut() -> crate::error::Result<PathBuf> {
@@ -126,16 +128,24 @@ fn a_snapshot_that_is_damaged_as_soon_as_it_is_made_is_made_once_more() {
     let store = filled(&dir);
     let made = store.create_checkpoint().expect("a snapshot");
     let snapshots = dir.path().join("snapshots");
-    let damages: [Damage; 4] = [cut_a_file, lose_a_file, overwrite_the_manifest, lose_the_manifest];
+    let is_lost = |error: &StorageError| matches!(error, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+    let damages: [(Damage, Told); 4] = [
+        (cut_a_file, |error| matches!(error, StorageError::Corrupt { .. })),
+        (lose_a_file, is_lost),
+        (overwrite_the_manifest, |error| matches!(error, StorageError::SnapshotInvalid(_))),
+        (lose_the_manifest, is_lost),
+    ];
 
-    for damage in damages {
+    for (damage, is_told) in damages {
         let opened = store::open_made(copies(&made, &snapshots, &[damage])).expect("the second one");
         opened.verify().expect("intact");
         assert!(!snapshots.join("copy-0").exists(), "the damaged one is gone");
         drop(opened);
         std::fs::remove_dir_all(snapshots.join("copy-1")).expect("it is there");
 
-        store::open_made(copies(&made, &snapshots, &[damage, damage])).expect_err("its source is damaged");
+        let refused =
+            store::open_made(copies(&made, &snapshots, &[damage, damage])).expect_err("its source is damaged");
+        assert!(is_told(&refused), "{refused}");
         assert!(!snapshots.join("copy-0").exists() && !snapshots.join("copy-1").exists(), "nothing is left of them");
     }
 }
