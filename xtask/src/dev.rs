@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::{prerequisites, workspace};
+use crate::{prerequisites, tools, workspace};
 
 /// The whole workspace and one of its tests are selected so that every dependency has the features that it has in
 /// `cargo test --workspace`. Otherwise what `dev` builds, the tests build again: a third of all crates.
@@ -36,12 +36,15 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     }
     prerequisites::ensure(prerequisites::BUILD)?;
     workspace::succeed(&mut workspace::cargo(BUILD))?;
+    if asked.s3 {
+        tools::ensure(tools::S3)?;
+    }
     become_dev(&workspace::binaries()?.join("atoll"), arguments)
 }
 
 /// The process stays the same, so that whoever started it can signal the supervisor.
 fn become_dev(binary: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
-    let error = Command::new(binary).arg("dev").args(arguments).exec();
+    let error = Command::new(binary).arg("dev").args(arguments).env("PATH", tools::path()?).exec();
     Err(error).with_context(|| format!("cannot run {}", binary.display()))
 }
 
@@ -53,6 +56,8 @@ struct Asked {
     /// `start`, `stop` or `restart`: nothing is to be started here.
     verb: bool,
     help: bool,
+    /// S3 servers are to be run.
+    s3: bool,
 }
 
 impl Asked {
@@ -66,6 +71,7 @@ impl Asked {
                 "--topology" => asked.topology = value.or_else(|| rest.next().cloned()).map(PathBuf::from),
                 "--data" => asked.data = value.or_else(|| rest.next().cloned()).map(PathBuf::from),
                 "--node" | "--output" if value.is_none() => drop(rest.next()),
+                "--store" => asked.s3 = value.or_else(|| rest.next().cloned()).is_some_and(|store| store == "s3"),
                 "-h" | "--help" => asked.help = true,
                 _ => asked.verb |= !name.starts_with('-'),
             }
@@ -155,6 +161,8 @@ mod tests {
         let start = Asked { data: Some("/d".into()), topology: Some("t.toml".into()), ..Asked::default() };
         assert_eq!(asked("--topology=t.toml --data /d"), start);
         assert!(asked("--help").help);
+        assert_eq!(asked("--store s3"), Asked { s3: true, ..Asked::default() });
+        assert_eq!(asked("--store=fs"), Asked::default());
     }
 
     #[test]

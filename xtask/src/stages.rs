@@ -27,7 +27,11 @@ fn all(arguments: &[OsString], times: &mut Vec<(&'static str, Duration)>) -> any
         times.push((name, start.elapsed()));
         outcome.context(name)
     };
-    stage("prerequisites", &|| prerequisites::ensure(prerequisites::TEST).and_then(|()| tools::ensure(tools::TEST)))?;
+    stage("prerequisites", &|| {
+        prerequisites::ensure(prerequisites::TEST)
+            .and_then(|()| tools::ensure(tools::TEST))
+            .and_then(|()| tools::ensure(tools::S3))
+    })?;
     stage("format", &|| workspace::succeed(&mut workspace::cargo(["fmt", "--all", "--check"])))?;
     stage("check-deps", &arrows::check)?;
     stage("clippy", &|| workspace::succeed(&mut workspace::cargo(CLIPPY)))?;
@@ -46,7 +50,7 @@ fn run_tests(arguments: &[OsString]) -> anyhow::Result<()> {
     if std::io::stdout().is_terminal() {
         command.arg("--color=always");
     }
-    command.args(arguments).env("PATH", path_with_tools()?);
+    command.args(arguments).env("PATH", tools::path()?);
     let (counts, success) = count(&mut command, &mut std::io::stdout())?;
     println!("{} passed, {} failed, {} ignored", counts.passed, counts.failed, counts.ignored);
     if !success {
@@ -59,12 +63,6 @@ fn run_tests(arguments: &[OsString]) -> anyhow::Result<()> {
         bail!("no test ran; does the filter match any?");
     }
     Ok(())
-}
-
-fn path_with_tools() -> anyhow::Result<OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(tools::folder()?).chain(std::env::split_paths(&path));
-    std::env::join_paths(folders).context("PATH cannot be extended")
 }
 
 /// Runs the command, passes its output on and adds up the results that libtest prints.

@@ -1,6 +1,7 @@
 //! The Go programs that are driven: by the tests real clients and the conformance suite, by the bench a peer. Each is
 //! pinned, and installed once into `target/tools/bin`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,8 @@ pub(crate) const TEST: &[Tool] = &[
     ("oras", "oras.land/oras/cmd/oras", "v1.3.6"),
     ("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7"),
 ];
+/// For `dev --store s3`, and for the tests.
+pub(crate) const S3: &[Tool] = &[("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")];
 /// For the bench.
 pub(crate) const BENCH: &[Tool] = &[("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2")];
 const GO_MIN: (u32, u32) = (1, 24);
@@ -39,6 +42,13 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// `PATH` with that folder before all others.
+pub(crate) fn path() -> anyhow::Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder()?).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).context("PATH cannot be extended")
 }
 
 fn is_installed(folder: &Path, (name, module, version): &Tool) -> bool {

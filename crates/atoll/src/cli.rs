@@ -57,6 +57,9 @@ enum Command {
     /// How far each region lags
     #[command(subcommand)]
     Replication(ReplicationCommand),
+    /// Become another program that ends with the process that started this one
+    #[command(hide = true)]
+    ExecWithParent(serve::ExecArgs),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -106,6 +109,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Dev(args) => dev::run(args),
+        Command::ExecWithParent(args) => serve::exec(&args),
         Command::Cluster(command) => ask(cli.node, cluster_question(&command), cli.output),
         Command::Replication(command) => ask(cli.node, replication_question(command), cli.output),
         Command::Completions { shell } => {

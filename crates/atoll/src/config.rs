@@ -4,6 +4,7 @@
 
 mod check;
 mod load;
+mod store;
 mod topology;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use atoll_types::{ClusterId, NodeId, NodeName, RegionId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use load::{ConfigError, parse_file};
-pub(crate) use topology::{Topology, TopologyNode};
+pub(crate) use store::{S3Section, StoreSection};
+pub(crate) use topology::{Topology, TopologyNode, TopologyStore};
 
 /// All that a node is told by its operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -210,24 +212,6 @@ impl RaftSection {
     }
 }
 
-/// `[store]`: the region's object store.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
-pub(crate) enum StoreSection {
-    /// Files of this machine, or of a mount that all nodes of the region share.
-    Fs {
-        /// The folder. Not given: `blobs` in the data folder.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        path: Option<PathBuf>,
-    },
-}
-
-impl Default for StoreSection {
-    fn default() -> Self {
-        Self::Fs { path: None }
-    }
-}
-
 /// `[disk]`: how full the disks of the data folder and of the object store may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -377,10 +361,12 @@ impl NodeConfig {
         Ok(config)
     }
 
-    /// The folder of the `fs` store.
-    pub(crate) fn blobs_folder(&self) -> PathBuf {
-        let StoreSection::Fs { path } = &self.store;
-        path.clone().unwrap_or_else(|| self.node.data.join("blobs"))
+    /// The folder of the object store, if it is one in files.
+    pub(crate) fn blobs_folder(&self) -> Option<PathBuf> {
+        match &self.store {
+            StoreSection::Fs { path } => Some(path.clone().unwrap_or_else(|| self.node.data.join("blobs"))),
+            StoreSection::S3(_) => None,
+        }
     }
 
     /// `host:port` under which container clients and forwarding nodes reach this node.

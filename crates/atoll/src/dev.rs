@@ -10,6 +10,7 @@ mod folder;
 mod keeper;
 mod probe;
 mod process;
+mod stores;
 mod supervisor;
 
 use std::io::Write;
@@ -31,11 +32,25 @@ pub(crate) struct DevArgs {
     /// Where all data is kept [default: atoll/dev in your data folder]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where blobs are kept; a data folder keeps to what it was made with [default: fs]
+    #[arg(long, value_enum)]
+    store: Option<StoreKind>,
     /// What to do with a node of the cluster that runs; without it, a cluster is started
     #[arg(value_enum, requires = "node")]
     verb: Option<Verb>,
     /// The node's name
     node: Option<String>,
+}
+
+/// Where blobs are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum StoreKind {
+    /// In files of each node
+    #[default]
+    Fs,
+    /// In an S3 server of each region (versitygw)
+    S3,
 }
 
 /// What a running supervisor can be asked to do with a node.
@@ -55,7 +70,7 @@ pub(crate) fn run(args: DevArgs) -> Result<(), Failure> {
     let folder = DevFolder::new(args.data)?;
     match (args.verb, args.node) {
         (Some(verb), Some(node)) => control::ask(&folder, verb, &node),
-        _ => supervisor::run(&folder, &Topology::load(args.topology.as_deref())?),
+        _ => supervisor::run(&folder, &Topology::load(args.topology.as_deref())?, args.store),
     }
 }
 

@@ -29,9 +29,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for size in [4 << 10, 64 << 10, 256 << 10, 1 << 20, 64 << 20] {
         let bytes = Bytes::from(content(size, 1));
         let digest = Digest::sha256(&bytes);
-        let one = put(&*store, &bytes, &digest).await?;
+        let one = put(&store, &bytes, &digest).await?;
         let writes = rate(async || {
-            let done = put(&*store, &bytes, &digest).await?;
+            let done = put(&store, &bytes, &digest).await?;
             Ok(store.delete(&done.object).await?)
         });
         let writes = writes.await?;
@@ -58,7 +58,7 @@ async fn rate(operation: impl AsyncFn() -> Result<(), WriteError>) -> Result<f64
     Ok(done.iter().sum::<u64>() as f64 / start.elapsed().as_secs_f64())
 }
 
-async fn put(store: &dyn BlobStore, bytes: &Bytes, digest: &Digest) -> Result<Finished, WriteError> {
+async fn put(store: &Arc<dyn BlobStore>, bytes: &Bytes, digest: &Digest) -> Result<Finished, WriteError> {
     let mut writer = VerifyingWriter::create(store, ObjectName::random(1), Algorithm::Sha256).await?;
     for from in (0..bytes.len()).step_by(PIECE_BYTES) {
         writer.write(bytes.slice(from..bytes.len().min(from + PIECE_BYTES))).await?;

@@ -149,10 +149,6 @@ impl ObjectWriter for MemoryWriter {
         self.bytes.len() as u64
     }
 
-    async fn read_back(&mut self) -> Result<ByteStream, StoreError> {
-        Ok(pieces(Bytes::copy_from_slice(&self.bytes)))
-    }
-
     async fn complete(self: Box<Self>, checksums: BlockChecksums) -> Result<(), StoreError> {
         let (name, size, key) = (self.name, self.written(), self.name.to_string());
         checksums.check_count(&name, size)?;

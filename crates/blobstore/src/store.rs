@@ -115,9 +115,6 @@ pub trait ObjectWriter: Send {
         Footprint::default()
     }
 
-    /// Reads back what was written so far, for a digest of another algorithm than was hashed on the way.
-    async fn read_back(&mut self) -> Result<ByteStream, StoreError>;
-
     /// Makes the object durable and visible under its name: bytes, checksums and directory entries are synced when it
     /// returns. Never overwrites: a name that exists is an error, and so is a number of checksums that the size does
     /// not ask for ([`BlockChecksums::count_for`]). After an error the object may be there or not, as nobody knows it.

@@ -1,5 +1,7 @@
 //! The way in: what is written is hashed and checksummed as it passes.
 
+use std::sync::Arc;
+
 use atoll_fault::planted;
 use atoll_types::{Algorithm, Digest, Hasher, ObjectName};
 use bytes::Bytes;
@@ -13,6 +15,7 @@ const PIECE_BYTES_MAX: usize = BlockChecksums::BLOCK_BYTES as usize;
 /// Writes one object and makes it visible only if it has the digest that was promised. It may live as long as an
 /// upload session does, over any number of requests.
 pub struct VerifyingWriter {
+    store: Arc<dyn BlobStore>,
     object: ObjectName,
     inner: Box<dyn ObjectWriter>,
     hasher: Hasher,
@@ -50,9 +53,13 @@ pub enum WriteError {
 impl VerifyingWriter {
     /// Starts an object in a store. `algorithm` is the one to hash with on the way: that of the digest to come, if it
     /// is known already.
-    pub async fn create(store: &dyn BlobStore, object: ObjectName, algorithm: Algorithm) -> Result<Self, StoreError> {
-        let inner = store.create(object).await?;
-        Ok(Self { object, inner, hasher: algorithm.hasher(), algorithm, blocks: BlockHasher::default() })
+    pub async fn create(
+        store: &Arc<dyn BlobStore>,
+        object: ObjectName,
+        algorithm: Algorithm,
+    ) -> Result<Self, StoreError> {
+        let (store, inner) = (store.clone(), store.create(object).await?);
+        Ok(Self { store, object, inner, hasher: algorithm.hasher(), algorithm, blocks: BlockHasher::default() })
     }
 
     /// The object's name.
@@ -103,10 +110,22 @@ impl VerifyingWriter {
         Footprint { memory_bytes: inner.memory_bytes + self.blocks.memory_bytes() + size_of::<Self>(), ..inner }
     }
 
-    /// Proves the digest, then makes the object durable and visible. Otherwise all traces are removed.
-    pub async fn finish(mut self, expected: &Digest) -> Result<Finished, WriteError> {
+    /// Proves the digest and makes the object durable and visible. Otherwise all traces are removed.
+    pub async fn finish(self, expected: &Digest) -> Result<Finished, WriteError> {
         self.check_in_step()?;
-        let actual = self.digest(expected.algorithm()).await?;
+        let (object, size) = (self.object, self.blocks.bytes());
+        if expected.algorithm() == self.algorithm {
+            self.finish_hashed(expected).await?;
+        } else {
+            self.finish_by_reading(expected).await?;
+        }
+        // The expected one, for it was compared.
+        Ok(Finished { object, size, digest: *expected })
+    }
+
+    /// The digest is known from what passed.
+    async fn finish_hashed(self, expected: &Digest) -> Result<(), WriteError> {
+        let actual = self.hasher.finish();
         if actual != *expected && !planted!("upload_digest_unchecked") {
             // Who uploaded must learn of the digest, whether or not the store could tidy up; the next sweep will.
             if let Err(error) = self.inner.abort().await {
@@ -114,10 +133,30 @@ impl VerifyingWriter {
             }
             return Err(WriteError::DigestMismatch { expected: *expected, actual });
         }
-        let size = self.blocks.bytes();
-        self.inner.complete(self.blocks.finish()).await?;
-        // The same as `actual`: it was compared.
-        Ok(Finished { object: self.object, size, digest: *expected })
+        Ok(self.inner.complete(self.blocks.finish()).await?)
+    }
+
+    /// The digest is by another algorithm than was hashed on the way: the object is completed, under a name that nobody
+    /// knows, read, and removed if it is not what was promised. What is not complete cannot be read in every store.
+    async fn finish_by_reading(self, expected: &Digest) -> Result<(), WriteError> {
+        let Self { store, object, inner, blocks, .. } = self;
+        let (size, checksums) = (blocks.bytes(), blocks.finish());
+        inner.complete(checksums.clone()).await?;
+        let proved = match digest(&*store, &object, size, expected.algorithm()).await {
+            Ok((_, read)) if read != checksums => {
+                let detail = "what was read back is not what was written".to_owned();
+                Err(StoreError::Corrupt { object, detail }.into())
+            }
+            Ok((actual, _)) if actual != *expected && !planted!("upload_digest_unchecked") => {
+                Err(WriteError::DigestMismatch { expected: *expected, actual })
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = store.delete(&object).await {
+            tracing::warn!(%object, %error, "what was refused is not removed yet");
+        }
+        proved
     }
 
     /// Removes all traces, and says whether that worked; dropping does the same without an answer.
@@ -137,25 +176,26 @@ impl VerifyingWriter {
             self.object
         )))
     }
+}
 
-    /// The digest by any algorithm: the one hashed on the way is at hand, another needs the bytes once more.
-    async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest, StoreError> {
-        if algorithm == self.algorithm {
-            return Ok(self.hasher.clone().finish());
-        }
-        let (mut again, mut blocks) = (algorithm.hasher(), BlockHasher::default());
-        let mut stored = self.inner.read_back().await?;
-        while let Some(piece) = stored.next().await {
-            let piece = piece?;
-            again.update(&piece);
-            blocks.update(&piece);
-            tokio::task::coop::consume_budget().await;
-        }
-        // What was read back must be what was written, or the checksums would belong to other bytes.
-        if blocks.bytes() != self.blocks.bytes() || blocks.finish() != self.blocks.clone().finish() {
-            let detail = "what was read back is not what was written".to_owned();
-            return Err(StoreError::Corrupt { object: self.object, detail });
-        }
-        Ok(again.finish())
+/// The digest of an object by an algorithm, and the checksums of the blocks that were read for it.
+async fn digest(
+    store: &dyn BlobStore,
+    object: &ObjectName,
+    size: u64,
+    algorithm: Algorithm,
+) -> Result<(Digest, BlockChecksums), StoreError> {
+    let (mut hasher, mut blocks) = (algorithm.hasher(), BlockHasher::default());
+    let mut stored = store.read(object, 0..size).await?;
+    while let Some(piece) = stored.next().await {
+        let piece = piece?;
+        hasher.update(&piece);
+        blocks.update(&piece);
+        tokio::task::coop::consume_budget().await;
     }
+    if blocks.bytes() != size {
+        let detail = format!("{} bytes of {size} could be read back", blocks.bytes());
+        return Err(StoreError::Corrupt { object: *object, detail });
+    }
+    Ok((hasher.finish(), blocks.finish()))
 }

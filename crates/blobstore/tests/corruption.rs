@@ -40,7 +40,7 @@ impl Fixture {
     }
 }
 
-async fn put(store: &dyn BlobStore, bytes: &[u8]) -> Finished {
+async fn put(store: &Arc<dyn BlobStore>, bytes: &[u8]) -> Finished {
     let mut writer = VerifyingWriter::create(store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     writer.finish(&Digest::sha256(bytes)).await.unwrap()
@@ -72,7 +72,7 @@ async fn a_flipped_bit_of_the_bytes_is_never_read() {
     let fixture = Fixture::new();
     for size in [1, WHOLE, WHOLE + 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7] {
         let bytes = content(size, 1);
-        let of = put(&*fixture.store, &bytes).await;
+        let of = put(&fixture.store, &bytes).await;
         let good = std::fs::read(fixture.path(&of)).unwrap();
         for at in [0, 1, size / 2, BLOCK - 1, BLOCK, 2 * BLOCK, size - 1].into_iter().filter(|at| *at < size) {
             let mut bad = good.clone();
@@ -98,7 +98,7 @@ async fn every_flipped_bit_of_a_footer_is_noticed() {
     let fixture = Fixture::new();
     for size in [0, 10, WHOLE + 1, 2 * BLOCK + 1] {
         let bytes = content(size, 2);
-        let of = put(&*fixture.store, &bytes).await;
+        let of = put(&fixture.store, &bytes).await;
         let good = std::fs::read(fixture.path(&of)).unwrap();
         for at in size..good.len() {
             let mut bad = good.clone();
@@ -124,7 +124,7 @@ async fn a_file_that_was_cut_or_grew_is_never_read_past_what_is_right() {
     let fixture = Fixture::new();
     for size in [1, WHOLE, WHOLE + 1, 2 * BLOCK, 2 * BLOCK + 1] {
         let bytes = content(size, 3);
-        let of = put(&*fixture.store, &bytes).await;
+        let of = put(&fixture.store, &bytes).await;
         let good = std::fs::read(fixture.path(&of)).unwrap();
         let lengths = [0, 1, 31, 32, 33, size - 1, size, size + 31, good.len() - 8, good.len() - 1];
         for length in lengths.into_iter().filter(|length| *length < good.len()) {
@@ -146,8 +146,7 @@ async fn a_file_that_was_cut_or_grew_is_never_read_past_what_is_right() {
 async fn the_file_of_another_object_is_noticed() {
     let fixture = Fixture::new();
     for size in [10, 2 * BLOCK + 1] {
-        let (one, other) =
-            (put(&*fixture.store, &content(size, 4)).await, put(&*fixture.store, &content(size, 5)).await);
+        let (one, other) = (put(&fixture.store, &content(size, 4)).await, put(&fixture.store, &content(size, 5)).await);
         std::fs::copy(fixture.path(&other), fixture.path(&one)).unwrap();
         let (got, error) = fixture.read(&one, 0..one.size).await;
         assert_corrupt("a copied file", &one, error);
@@ -160,7 +159,7 @@ async fn a_wrong_size_in_the_record_is_noticed() {
     let fixture = Fixture::new();
     for size in [10, WHOLE, WHOLE + 1, BLOCK, 2 * BLOCK + 1] {
         let bytes = content(size, 6);
-        let of = put(&*fixture.store, &bytes).await;
+        let of = put(&fixture.store, &bytes).await;
         for wrong in [of.size - 1, of.size + 1, of.size + BLOCK as u64] {
             let (got, error) = fixture.read(&Finished { size: wrong, ..of.clone() }, 0..wrong).await;
             assert_corrupt(&format!("{size} recorded as {wrong}"), &of, error);
@@ -184,7 +183,7 @@ proptest! {
         let model = &bytes[range.start as usize..range.end as usize];
         run(async {
             let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::new(1 << 30));
-            let of = put(&*store, &bytes).await;
+            let of = put(&store, &bytes).await;
             let reader = CheckedReader::new(store, 1 << 20);
             let pieces = reader.read(&of.object, &of.digest, of.size, range.clone()).await.unwrap();
             let pieces: Vec<Bytes> = pieces.try_collect().await.unwrap();
@@ -211,7 +210,7 @@ proptest! {
     ) {
         let bytes = content(size, seed);
         run(async {
-            let store = MemoryStore::new(1 << 30);
+            let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::new(1 << 30));
             let of = put(&store, &bytes).await;
             let mut damaged = None;
             if let Some((at, bit)) = flip.filter(|_| size > 0) {

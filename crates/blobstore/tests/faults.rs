@@ -38,7 +38,12 @@ fn every_fault(seed: u64, chance: f64) -> FaultPlan {
         .fold(FaultPlan::new(seed), |plan, (operation, fault)| plan.with(operation, fault, chance).unwrap())
 }
 
-async fn put(store: &dyn BlobStore, name: ObjectName, bytes: &[u8]) -> Result<Finished, WriteError> {
+/// The same store.
+fn shared(store: &FaultyStore) -> Arc<dyn BlobStore> {
+    Arc::new(store.clone())
+}
+
+async fn put(store: &Arc<dyn BlobStore>, name: ObjectName, bytes: &[u8]) -> Result<Finished, WriteError> {
     let mut writer = VerifyingWriter::create(store, name, Algorithm::Sha256).await?;
     for piece in bytes.chunks(BLOCK / 2 + 17) {
         writer.write(Bytes::copy_from_slice(piece)).await?;
@@ -62,7 +67,7 @@ async fn whatever_fails_nothing_wrong_is_read_and_nothing_acknowledged_is_lost()
     while !store.unfired().is_empty() && round < 5_000 {
         round += 1;
         let (name, bytes) = (ObjectName::random(1), content(round * 7_919 % (2 * BLOCK + 99), round as u64));
-        match put(&store, name, &bytes).await {
+        match put(&shared(&store), name, &bytes).await {
             Ok(done) => kept.push((done, bytes)),
             Err(WriteError::DigestMismatch { actual, expected }) => assert_ne!(actual, expected),
             Err(WriteError::Store(_)) => {}
@@ -97,8 +102,8 @@ async fn what_was_wrong_once_on_its_way_is_read_again() {
         for size in [101, 3 * BLOCK + 7] {
             let what = format!("{fault:?} in {operation:?} of {size} bytes");
             let plan = FaultPlan::new(1).with_at_most(operation, fault, 1.0, 1).unwrap();
-            let (inner, bytes) = (Arc::new(MemoryStore::new(1 << 30)), content(size, 1));
-            let of = put(&*inner, ObjectName::random(1), &bytes).await.unwrap();
+            let (inner, bytes): (Arc<dyn BlobStore>, _) = (Arc::new(MemoryStore::new(1 << 30)), content(size, 1));
+            let of = put(&inner, ObjectName::random(1), &bytes).await.unwrap();
             let store = FaultyStore::new(inner, plan);
             let reader = CheckedReader::new(Arc::new(store.clone()), 1 << 20);
             for again in 0..2 {
@@ -168,7 +173,7 @@ async fn a_lost_answer_leaves_an_object_that_is_whole() {
     let plan = FaultPlan::new(1).with(Operation::Complete, Fault::LostAnswer, 1.0).unwrap();
     let store = FaultyStore::new(Arc::new(MemoryStore::new(1 << 20)), plan);
     let name = ObjectName::random(1);
-    let answer = put(&store, name, b"seven bytes").await;
+    let answer = put(&shared(&store), name, b"seven bytes").await;
     assert!(matches!(answer, Err(WriteError::Store(StoreError::Unavailable(_)))), "{answer:?}");
     assert_eq!(store.stat(&name).await.unwrap().size, 11);
 }
@@ -177,7 +182,7 @@ async fn a_lost_answer_leaves_an_object_that_is_whole() {
 async fn a_write_that_was_dropped_half_way_can_never_be_finished_wrongly() {
     let plan = FaultPlan::new(1).with_at_most(Operation::Write, Fault::Hang(HOUR), 1.0, 1).unwrap();
     let store = FaultyStore::new(Arc::new(MemoryStore::new(1 << 20)), plan);
-    let mut writer = VerifyingWriter::create(&store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
+    let mut writer = VerifyingWriter::create(&shared(&store), ObjectName::random(1), Algorithm::Sha256).await.unwrap();
     {
         let write = writer.write(Bytes::from_static(b"lost"));
         tokio::pin!(write);

@@ -23,7 +23,7 @@ fn store_in(folder: &tempfile::TempDir) -> Arc<dyn BlobStore> {
 }
 
 async fn put(
-    store: &dyn BlobStore,
+    store: &Arc<dyn BlobStore>,
     bytes: &[u8],
     hashed: Algorithm,
     expected: &Digest,
@@ -47,7 +47,7 @@ async fn what_was_written_is_read_by_any_range() {
     let reader = CheckedReader::new(store.clone(), CheckedReader::CACHE_BYTES);
     for size in [0, 1, 65_536, 65_537, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5] {
         let bytes = content(size, 1);
-        let done = put(&*store, &bytes, Algorithm::Sha256, &Digest::sha256(&bytes)).await.unwrap();
+        let done = put(&store, &bytes, Algorithm::Sha256, &Digest::sha256(&bytes)).await.unwrap();
         assert_eq!(done.size, size as u64);
         assert_eq!(get(&reader, &done, 0..done.size).await.unwrap(), bytes);
         let (from, to) = (size / 3, size - size / 4);
@@ -62,10 +62,10 @@ async fn a_digest_of_another_algorithm_is_proved_by_reading_back() {
     for size in [0, 10, 5 * BLOCK + 1] {
         let bytes = content(size, 1);
         let expected = Algorithm::Sha512.digest(&bytes);
-        let done = put(&*store, &bytes, Algorithm::Sha256, &expected).await.unwrap();
+        let done = put(&store, &bytes, Algorithm::Sha256, &expected).await.unwrap();
         assert_eq!(done.digest, expected);
         let wrong = Algorithm::Sha512.digest(b"something else");
-        let refused = put(&*store, &bytes, Algorithm::Sha256, &wrong).await.unwrap_err();
+        let refused = put(&store, &bytes, Algorithm::Sha256, &wrong).await.unwrap_err();
         assert!(matches!(refused, WriteError::DigestMismatch { actual, .. } if actual == expected), "{refused}");
     }
 }
@@ -75,7 +75,7 @@ async fn a_wrong_digest_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_in(&folder);
     for size in [10, 5 * BLOCK] {
-        let refused = put(&*store, &content(size, 1), Algorithm::Sha256, &Digest::sha256(b"other")).await;
+        let refused = put(&store, &content(size, 1), Algorithm::Sha256, &Digest::sha256(b"other")).await;
         assert!(matches!(refused, Err(WriteError::DigestMismatch { .. })));
     }
     assert!(store.list(None, 10).await.unwrap().is_empty());
@@ -91,7 +91,7 @@ fn an_interrupted_write_goes_on_from_where_it_was() {
     let (bytes, mut interruptions) = (Bytes::from(content(40 * BLOCK + 3, 1)), 0);
     runtime.block_on(async {
         let store = store_in(&folder);
-        let mut writer = VerifyingWriter::create(&*store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
+        let mut writer = VerifyingWriter::create(&store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
         while writer.len() < bytes.len() as u64 {
             // As of a client that leaves in mid-request and comes back to ask how much has arrived.
             let from = writer.len() as usize;
@@ -119,7 +119,7 @@ async fn an_object_that_is_gone_is_not_found_even_if_its_checksums_are_cached() 
     let reader = CheckedReader::new(store.clone(), CheckedReader::CACHE_BYTES);
     for size in [10, 3 * BLOCK] {
         let bytes = content(size, 1);
-        let done = put(&*store, &bytes, Algorithm::Sha256, &Digest::sha256(&bytes)).await.unwrap();
+        let done = put(&store, &bytes, Algorithm::Sha256, &Digest::sha256(&bytes)).await.unwrap();
         get(&reader, &done, 0..done.size).await.unwrap();
         store.delete(&done.object).await.unwrap();
         let gone = get(&reader, &done, 0..done.size).await;
@@ -143,7 +143,7 @@ proptest! {
         let expected = if by_sha512 { Algorithm::Sha512.digest(&bytes) } else { Digest::sha256(&bytes) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let store = MemoryStore::new(1 << 30);
+            let store: Arc<dyn BlobStore> = Arc::new(MemoryStore::new(1 << 30));
             let mut writer = VerifyingWriter::create(&store, ObjectName::random(1), Algorithm::Sha256).await.unwrap();
             for pair in cuts.windows(2) {
                 writer.write(Bytes::copy_from_slice(&bytes[pair[0]..pair[1]])).await.unwrap();

@@ -52,8 +52,8 @@ impl Spare {
 pub struct Spares {
     /// The disk of the data folder, which has the spool.
     pub data: Spare,
-    /// The disk of the region's store.
-    pub store: Spare,
+    /// The disk of the region's store; `None` if that is not on a disk of this node.
+    pub store: Option<Spare>,
     /// Whether they are one disk.
     pub one_disk: bool,
 }
@@ -88,7 +88,8 @@ impl Room {
     /// Refuses also a copy of so many bytes that nothing more could be taken in beside it.
     pub fn check_copy(&self, bytes: u64) -> Result<(), NoRoom> {
         self.check()?;
-        self.0.spares.load().as_ref().map_or(Ok(()), |spares| spares.store.check(bytes))
+        let spares = self.0.spares.load();
+        spares.as_ref().and_then(|spares| spares.store.as_ref()).map_or(Ok(()), |store| store.check(bytes))
     }
 
     /// Refuses a spool of so many bytes likewise; one of which a copy is made takes a disk that both are on twice.
@@ -101,7 +102,8 @@ impl Room {
 
     /// What can be fetched before there is no room, in bytes, wherever it goes.
     pub fn spare_bytes(&self) -> u64 {
-        let least = |spares: &Arc<Spares>| spares.data.bytes().min(spares.store.bytes());
+        let store = |spares: &Spares| spares.store.as_ref().map_or(u64::MAX, Spare::bytes);
+        let least = |spares: &Arc<Spares>| spares.data.bytes().min(store(spares));
         self.0.spares.load().as_ref().map_or(u64::MAX, least)
     }
 }
@@ -113,7 +115,7 @@ mod tests {
     fn spares(data: u64, store: u64, one_disk: bool) -> Spares {
         let spare =
             |folder: &str, bytes| Spare { folder: folder.into(), free_bytes: 10 + bytes, refuse_below_bytes: 10 };
-        Spares { data: spare("/data", data), store: spare("/store", store), one_disk }
+        Spares { data: spare("/data", data), store: Some(spare("/store", store)), one_disk }
     }
 
     #[test]
@@ -128,6 +130,14 @@ mod tests {
         let lack = NoRoom { folder: "/data".into(), free_bytes: 1, needed_bytes: 2 };
         room.set(Some(lack.clone()));
         assert_eq!((room.check_copy(0), room.check_spool(0, false)), (Err(lack.clone()), Err(lack)));
+    }
+
+    #[test]
+    fn a_store_elsewhere_has_no_bound_here() {
+        let room = Room::default();
+        room.set_spares(Spares { store: None, ..spares(30, 0, false) });
+        assert!(room.check_copy(u64::MAX).is_ok() && room.check_spool(31, true).is_err());
+        assert_eq!(room.spare_bytes(), 30);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Keeper {
     pub(crate) async fn begin(&self, digest: &Digest) -> Result<VerifyingWriter, KeepError> {
         let region = self.metadata.read(|kv| read::region(kv, &self.local.region))?;
         let name = ObjectName::random(region.map_or(0, |r| r.sweep_epoch));
-        Ok(VerifyingWriter::create(&*self.store, name, digest.algorithm()).await?)
+        Ok(VerifyingWriter::create(&self.store, name, digest.algorithm()).await?)
     }
 
     /// Proves the digest, makes the object durable, and records it: to its end, also if nobody waits for that any more.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atoll_blobstore::{BlobStore as _, BlockChecksums, ByteStream, ObjectWriter, StoreError};
+use atoll_blobstore::{BlobStore as _, BlockChecksums, ObjectWriter, StoreError};
 use atoll_types::ObjectName;
 use bytes::Bytes;
 
@@ -94,11 +94,6 @@ impl ObjectWriter for Writer {
         let synced = self.mount.sync(Synced::Bytes).await;
         self.has_failed = synced.is_err();
         synced
-    }
-
-    async fn read_back(&mut self) -> Result<ByteStream, StoreError> {
-        self.check()?;
-        self.inner.read_back().await
     }
 
     async fn complete(self: Box<Self>, checksums: BlockChecksums) -> Result<(), StoreError> {

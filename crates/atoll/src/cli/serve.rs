@@ -1,7 +1,10 @@
 //! `atoll serve`: one node, until it is told to end.
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::Failure;
@@ -16,6 +19,23 @@ pub(crate) struct ServeArgs {
     /// End when the process that started this one ends, or closes this one's standard input
     #[arg(long)]
     die_with_parent: bool,
+}
+
+/// What is run in place of this program.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Becomes another program. What the kernel was told of the parent's death stays.
+pub(super) fn exec(args: &ExecArgs) -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).context("cannot start")?;
+    let (program, arguments) = args.command.split_first().context("no program is named")?;
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Err(anyhow::Error::new(error).context(format!("cannot run {}", program.display())).into())
 }
 
 /// Runs the node.

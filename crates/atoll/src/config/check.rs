@@ -19,6 +19,7 @@ impl NodeConfig {
         self.check_members()?;
         self.raft.check()?;
         self.disk.check()?;
+        self.store.check()?;
         self.check_bounds()
     }
 
@@ -181,7 +182,7 @@ mod tests {
         let config = config();
         assert_eq!(config.check(), Ok(()));
         assert_eq!(config.reads.max_staleness_ms, 1_000);
-        assert_eq!(config.blobs_folder(), Path::new("/var/lib/atoll/blobs"));
+        assert_eq!(config.blobs_folder().as_deref(), Some(Path::new("/var/lib/atoll/blobs")));
         assert_eq!(config.advertised_grpc(), "127.0.0.1:7001");
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct Topology {
     /// The nodes; the first is the one that the command line asks by default.
     #[serde(rename = "node")]
     pub(crate) nodes: Vec<TopologyNode>,
+    /// The S3 servers that `dev --store s3` runs, one for each region.
+    #[serde(default, rename = "store", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stores: Vec<TopologyStore>,
     /// Timing of the metadata group. Not given: short, as fits one machine.
     #[serde(default = "loopback_timing")]
     pub(crate) raft: RaftSection,
@@ -38,6 +41,16 @@ pub(crate) struct Topology {
     /// Logs and traces, for every node.
     #[serde(default)]
     pub(crate) telemetry: TelemetrySection,
+}
+
+/// The S3 server of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TopologyStore {
+    /// The region.
+    pub(crate) region: RegionId,
+    /// Where it listens.
+    pub(crate) s3: SocketAddr,
 }
 
 /// A node of a topology.
@@ -90,12 +103,30 @@ impl Topology {
         self.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// The S3 server of a region.
+    pub(crate) fn store_of(&self, region: &RegionId) -> Option<&TopologyStore> {
+        self.stores.iter().find(|store| store.region == *region)
+    }
+
     fn check(&self) -> Result<(), String> {
         if !self.nodes.iter().any(|n| n.role != Role::Learner) {
             return Err("it needs at least one [[node]] that votes".into());
         }
         let mut names = BTreeMap::new();
         let mut taken = BTreeMap::new();
+        let mut regions = BTreeMap::new();
+        for store in &self.stores {
+            let user = format!("the store of {}", store.region);
+            if regions.insert(&store.region, ()).is_some() {
+                return Err(format!("{} has two stores; all nodes of a region share one", store.region));
+            }
+            if !store.s3.ip().is_loopback() || store.s3.port() == 0 {
+                return Err(format!("{user} is at {}; a topology needs loopback addresses with a port", store.s3));
+            }
+            if let Some(other) = taken.insert(store.s3, user.clone()) {
+                return Err(format!("{} is both {other} and {user}; each needs its own", store.s3));
+            }
+        }
         for node in &self.nodes {
             if names.insert(&node.name, ()).is_some() {
                 return Err(format!("two nodes are called {}; each needs its own name", node.name));

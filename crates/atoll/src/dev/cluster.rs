@@ -5,6 +5,7 @@ use atoll_types::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::folder::{DevFolder, replace};
+use super::{StoreKind, stores};
 use crate::config::{
     AdvertiseSection, ClusterSection, ListenSection, Member, NodeConfig, NodeSection, ShutdownSection, StoreSection,
     Topology, TopologyNode,
@@ -20,6 +21,9 @@ pub(super) struct ClusterRecord {
     pub(super) epoch: u64,
     /// Its nodes, in the topology's order.
     pub(super) nodes: Vec<Member>,
+    /// Where blobs are kept.
+    #[serde(default)]
+    pub(super) store: StoreKind,
 }
 
 impl ClusterRecord {
@@ -39,9 +43,18 @@ impl ClusterRecord {
 
     /// The record of a folder, made if there is none. A folder of another topology is refused: its nodes know each
     /// other by what they were started with.
-    pub(super) fn open(folder: &DevFolder, topology: &Topology) -> anyhow::Result<Self> {
+    pub(super) fn open(folder: &DevFolder, topology: &Topology, store: Option<StoreKind>) -> anyhow::Result<Self> {
         let nodes = members(topology);
         match Self::read(folder)? {
+            Some(record) if store.is_some_and(|store| store != record.store) => bail!(
+                "{} holds a cluster whose blobs are kept in {}, and they stay there; leave --store out, or give this one a \
+                 folder of its own with --data",
+                folder.path().display(),
+                match record.store {
+                    StoreKind::Fs => "files",
+                    StoreKind::S3 => "S3 servers",
+                }
+            ),
             Some(record) if record.nodes == nodes => Ok(record),
             Some(record) => bail!(
                 "{} holds a cluster of other nodes or addresses ({}); start it with the topology that it was made with, \
@@ -50,7 +63,8 @@ impl ClusterRecord {
                 record.nodes.iter().map(|n| format!("{} at {}", n.name, n.http)).collect::<Vec<_>>().join(", ")
             ),
             None => {
-                let record = Self { cluster_id: ClusterId::random(), epoch: 1, nodes };
+                let store = store.unwrap_or_default();
+                let record = Self { cluster_id: ClusterId::random(), epoch: 1, nodes, store };
                 replace(&folder.cluster_record(), &serde_json::to_vec_pretty(&record)?)?;
                 Ok(record)
             }
@@ -77,7 +91,7 @@ impl ClusterRecord {
                 members: self.nodes.clone(),
             },
             raft: topology.raft.clone(),
-            store: StoreSection::default(),
+            store: topology.store_of(&node.region).map_or_else(StoreSection::default, |s| stores::section(folder, s)),
             disk: topology.disk.clone(),
             reads: topology.reads.clone(),
             http: topology.http.clone(),
@@ -129,17 +143,17 @@ mod tests {
         let (_temp, folder) = folder();
         let topology = Topology::load(None).unwrap();
         assert_eq!(ClusterRecord::read(&folder).unwrap(), None);
-        let made = ClusterRecord::open(&folder, &topology).unwrap();
-        assert_eq!(ClusterRecord::open(&folder, &topology).unwrap(), made);
+        let made = ClusterRecord::open(&folder, &topology, None).unwrap();
+        assert_eq!(ClusterRecord::open(&folder, &topology, None).unwrap(), made);
     }
 
     #[test]
     fn the_folder_of_another_topology_is_refused() {
         let (_temp, folder) = folder();
         let mut topology = Topology::load(None).unwrap();
-        ClusterRecord::open(&folder, &topology).unwrap();
+        ClusterRecord::open(&folder, &topology, None).unwrap();
         topology.nodes[0].http.set_port(5999);
-        let refusal = ClusterRecord::open(&folder, &topology).unwrap_err().to_string();
+        let refusal = ClusterRecord::open(&folder, &topology, None).unwrap_err().to_string();
         assert!(refusal.contains("us-east-1 at 127.0.0.1:5001"), "{refusal}");
     }
 
@@ -147,7 +161,7 @@ mod tests {
     fn what_is_written_for_a_node_is_a_configuration_that_it_accepts() {
         let (_temp, folder) = folder();
         let topology = Topology::load(None).unwrap();
-        let record = ClusterRecord::open(&folder, &topology).unwrap();
+        let record = ClusterRecord::open(&folder, &topology, None).unwrap();
         for node in &topology.nodes {
             let config = record.node_config(&folder, &topology, node);
             write_node_config(&folder, &config).unwrap();

@@ -140,7 +140,9 @@ mod tests {
         let (_temp, folder) = folder();
         drop(listen(&folder).unwrap()); // What a dead supervisor leaves.
         let listener = listen(&folder).unwrap();
-        let files = super::super::process::NodeFiles { binary: "none".into(), folder: folder.path().to_owned() };
+        let program = super::super::process::Program::node(folder.path());
+        let files =
+            super::super::process::NodeFiles { binary: "none".into(), folder: folder.path().to_owned(), program };
         let (handle, _task) = super::super::keeper::Keeper::spawn(
             "us-east-1".parse().unwrap(),
             "127.0.0.1:1".parse().unwrap(),

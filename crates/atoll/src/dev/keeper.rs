@@ -195,7 +195,8 @@ mod tests {
         std::fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let files = NodeFiles { binary, folder: temp.path().to_owned() };
+        let program = super::super::process::Program::node(temp.path());
+        let files = NodeFiles { binary, folder: temp.path().to_owned(), program };
         let ending = Ending::default();
         let http = listener.local_addr().unwrap();
         let (handle, task) = Keeper::spawn("n-1".parse().unwrap(), http, files, ending.clone(), "atoll dev".into());

@@ -15,8 +15,11 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Refuses a topology with addresses that something else listens on, naming each.
 pub(super) fn refuse_occupied(topology: &Topology) -> anyhow::Result<()> {
     let addresses = topology.nodes.iter().flat_map(|n| n.addresses().map(|(key, a)| (n, key, a)));
-    let taken: Vec<String> = addresses
-        .filter_map(|(node, key, a)| TcpListener::bind(a).err().map(|e| format!("{a} ({key} of {}): {e}", node.name)))
+    let nodes = addresses.map(|(node, key, a)| (format!("{key} of {}", node.name), a));
+    let stores = topology.stores.iter().map(|store| (format!("the store of {}", store.region), store.s3));
+    let taken: Vec<String> = nodes
+        .chain(stores)
+        .filter_map(|(user, a)| TcpListener::bind(a).err().map(|e| format!("{a} ({user}): {e}")))
         .collect();
     if !taken.is_empty() {
         bail!(

@@ -1,5 +1,6 @@
 //! The process of a node.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -17,13 +18,31 @@ const GRACE: Duration = Duration::from_secs(8);
 /// A log beyond this is put aside at the next start of its node, in place of the one before.
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
-/// What a node's process is started from.
+/// What a process is started from.
 #[derive(Clone, Debug)]
 pub(super) struct NodeFiles {
-    /// The program.
+    /// `atoll`.
     pub(super) binary: PathBuf,
     /// `DATA/<node>`.
     pub(super) folder: PathBuf,
+    /// What `atoll` is told.
+    pub(super) program: Program,
+}
+
+/// What `atoll` is told to run.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: Vec<(OsString, OsString)>,
+}
+
+impl Program {
+    /// A node, whose configuration is in its folder.
+    pub(super) fn node(folder: &Path) -> Self {
+        let config = folder.join("node.toml").into_os_string();
+        let arguments = vec!["serve".into(), "--die-with-parent".into(), "--config".into(), config];
+        Self { arguments, environment: Vec::new() }
+    }
 }
 
 impl NodeFiles {
@@ -38,9 +57,9 @@ impl NodeFiles {
     /// ends. Standard input is a pipe that this process alone holds open, for the same purpose.
     pub(super) fn spawn(&self) -> anyhow::Result<Process> {
         let log = open_log(&self.log())?;
-        let config = self.folder.join("node.toml");
         let mut child = Command::new(&self.binary)
-            .args([std::ffi::OsStr::new("serve"), "--die-with-parent".as_ref(), "--config".as_ref(), config.as_ref()])
+            .args(&self.program.arguments)
+            .envs(self.program.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(log.try_clone().context("cannot share the log")?)
             .stderr(log)

@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 use super::cluster::{ClusterRecord, write_node_config};
 use super::control::{self, Keepers};
 use super::folder::DevFolder;
-use super::keeper::{Ending, Keeper};
-use super::process::NodeFiles;
-use super::{Verb, banner, probe, say};
+use super::keeper::{Ending, Keeper, KeeperHandle};
+use super::process::{NodeFiles, Program};
+use super::{StoreKind, Verb, banner, probe, say, stores};
 use crate::cli::Failure;
 use crate::config::Topology;
 
@@ -23,10 +23,17 @@ const KILLED_NODES_WAIT: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// Runs the cluster until SIGINT or SIGTERM.
-pub(super) fn run(folder: &DevFolder, topology: &Topology) -> Result<(), Failure> {
+pub(super) fn run(folder: &DevFolder, topology: &Topology, store: Option<StoreKind>) -> Result<(), Failure> {
     let _lock = folder.lock()?;
+    let record = ClusterRecord::open(folder, topology, store)?;
+    let topology = &match record.store {
+        StoreKind::Fs => Topology { stores: Vec::new(), ..topology.clone() },
+        StoreKind::S3 => topology.clone(),
+    };
     refuse_occupied(folder, topology)?;
-    let record = ClusterRecord::open(folder, topology)?;
+    if record.store == StoreKind::S3 {
+        stores::prepare(folder, topology)?;
+    }
     for node in &topology.nodes {
         write_node_config(folder, &record.node_config(folder, topology, node))?;
     }
@@ -54,13 +61,17 @@ async fn supervise(folder: &DevFolder, topology: &Topology) -> Result<(), Failur
     let begun = Instant::now();
     let mut signals = Signals::new()?;
     let listener = control::listen(folder)?;
-    let ending = Ending::default();
-    let (keepers, tasks) = keep_all(folder, topology, &ending);
+    let (ending, stores_ending) = (Ending::default(), Ending::default());
+    let (stores, store_tasks) = keep_stores(folder, topology, &stores_ending)?;
+    let (mut keepers, tasks) = keep_nodes(folder, topology, &ending);
+    let nodes: Vec<KeeperHandle> = keepers.values().cloned().collect();
+    keepers.extend(stores.clone());
+    let keepers = Arc::new(keepers);
     let server = tokio::spawn(control::serve(listener, Arc::clone(&keepers)));
 
     say(format!("data in {}; starting {}", folder.path().display(), topology.names()));
     let outcome = tokio::select! {
-        outcome = start_all(&keepers) => outcome,
+        outcome = start_all(stores.into_values().collect(), nodes) => outcome,
         name = signals.next() => { say(format!("{name}: ending")); Ok(false) }
     };
     if let Ok(true) = outcome {
@@ -72,27 +83,54 @@ async fn supervise(folder: &DevFolder, topology: &Topology) -> Result<(), Failur
     }
     server.abort();
     end_all(&ending, tasks, &mut signals).await;
+    // The nodes may have had something to write until now.
+    end_all(&stores_ending, store_tasks, &mut signals).await;
     // Gone, so that `dev stop` says at once that nothing runs.
     let _ = std::fs::remove_file(folder.socket());
     outcome.map(drop)
 }
 
-fn keep_all(folder: &DevFolder, topology: &Topology, ending: &Ending) -> (Arc<Keepers>, Vec<JoinHandle<()>>) {
+fn keep_stores(
+    folder: &DevFolder,
+    topology: &Topology,
+    ending: &Ending,
+) -> anyhow::Result<(Keepers, Vec<JoinHandle<()>>)> {
+    let again = banner::command(folder);
+    let (mut keepers, mut tasks) = (Keepers::new(), Vec::new());
+    for store in &topology.stores {
+        let name = stores::name(&store.region)?;
+        let program = stores::program(folder, store)?;
+        let files = NodeFiles { binary: folder.binary(), folder: folder.node(&name), program };
+        let (handle, task) = Keeper::spawn(name.clone(), store.s3, files, ending.clone(), again.clone());
+        keepers.insert(name.to_string(), handle);
+        tasks.push(task);
+    }
+    Ok((keepers, tasks))
+}
+
+fn keep_nodes(folder: &DevFolder, topology: &Topology, ending: &Ending) -> (Keepers, Vec<JoinHandle<()>>) {
     let again = banner::command(folder);
     let mut keepers = Keepers::new();
     let mut tasks = Vec::new();
     for node in &topology.nodes {
-        let files = NodeFiles { binary: folder.binary(), folder: folder.node(&node.name) };
+        let program = Program::node(&folder.node(&node.name));
+        let files = NodeFiles { binary: folder.binary(), folder: folder.node(&node.name), program };
         let (handle, task) = Keeper::spawn(node.name.clone(), node.http, files, ending.clone(), again.clone());
         keepers.insert(node.name.to_string(), handle);
         tasks.push(task);
     }
-    (Arc::new(keepers), tasks)
+    (keepers, tasks)
 }
 
-/// Starts all nodes at once. One that does not start is reported and left down; if none does, it is a failure.
-async fn start_all(keepers: &Keepers) -> Result<bool, Failure> {
-    let answers = join_all(keepers.values().map(|keeper| keeper.ask(Verb::Start))).await;
+/// Starts all nodes at once, after their stores. One that does not start is reported and left down; if no node does, it is
+/// a failure.
+async fn start_all(stores: Vec<KeeperHandle>, nodes: Vec<KeeperHandle>) -> Result<bool, Failure> {
+    for answer in join_all(stores.iter().map(|keeper| keeper.ask(Verb::Start))).await {
+        match answer {
+            Ok(message) | Err(message) => say(message),
+        }
+    }
+    let answers = join_all(nodes.iter().map(|keeper| keeper.ask(Verb::Start))).await;
     for answer in &answers {
         match answer {
             Ok(message) | Err(message) => say(message),

@@ -21,8 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// The disks of a node.
 pub(crate) struct Disks {
-    /// The data folder's comes first.
-    disks: [Disk; 2],
+    /// The data folder's comes first; then the store's, if it is on a disk.
+    disks: Vec<Disk>,
     one_disk: bool,
     marks: DiskSection,
     room: Room,
@@ -51,9 +51,9 @@ fn there(folder: &Path) -> &Path {
     folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."))
 }
 
-fn is_one_disk(disks: &[Disk; 2]) -> io::Result<bool> {
-    let [data, store] = disks.each_ref().map(|disk| stat(there(&disk.folder)));
-    Ok(data?.st_dev == store?.st_dev)
+fn is_one_disk(disks: &[Disk]) -> io::Result<bool> {
+    let [data, store] = disks else { return Ok(false) };
+    Ok(stat(there(&data.folder))?.st_dev == stat(there(&store.folder))?.st_dev)
 }
 
 impl Space {
@@ -140,7 +140,10 @@ impl Disks {
             let shown = folder.display().to_string();
             Disk::new(label, folder).with_context(|| format!("looking at the disk of {shown}"))
         };
-        let disks = [disk("data", config.node.data.clone())?, disk("store", config.blobs_folder())?];
+        let mut disks = vec![disk("data", config.node.data.clone())?];
+        if let Some(folder) = config.blobs_folder() {
+            disks.push(disk("store", folder)?);
+        }
         let one_disk = is_one_disk(&disks).context("looking at the node's disks")?;
         let disks = Self { disks, one_disk, marks: config.disk.clone(), room: Room::default() };
         // More than a node may run down to: opening the databases takes room, and it must not end at once again.
@@ -180,7 +183,7 @@ impl Disks {
     fn judge(&self) {
         let was_short = self.room.check().is_err();
         // Each is judged, also when another one lacks room already.
-        let lacks = self.disks.each_ref().map(|disk| disk.judge(&self.marks));
+        let lacks: Vec<Option<NoRoom>> = self.disks.iter().map(|disk| disk.judge(&self.marks)).collect();
         let lack = lacks.into_iter().flatten().next();
         match &lack {
             Some(lack) if !was_short => {
@@ -190,8 +193,10 @@ impl Disks {
             _ => {}
         }
         self.room.set(lack);
-        let [data, store] = self.disks.each_ref().map(|disk| disk.spare(&self.marks));
-        self.room.set_spares(Spares { data, store, one_disk: self.one_disk });
+        let mut spares = self.disks.iter().map(|disk| disk.spare(&self.marks));
+        if let Some(data) = spares.next() {
+            self.room.set_spares(Spares { data, store: spares.next(), one_disk: self.one_disk });
+        }
     }
 
     fn look(&self) {
@@ -252,7 +257,7 @@ mod tests {
             size_bytes: AtomicU64::new(1_000 * MIB),
             is_short: AtomicBool::new(false),
         };
-        let disks = [disk("data", "/data"), disk("store", "/store")];
+        let disks = vec![disk("data", "/data"), disk("store", "/store")];
         let disks = Disks { disks, one_disk: false, marks: DiskSection::default(), room: Room::default() };
         let judged = |free: [u64; 2]| {
             for (disk, percent) in disks.disks.iter().zip(free) {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use atoll_admin::AdminService;
 use atoll_auth::OpenAuthorizer;
-use atoll_blobstore::{BlobStore, CheckedReader, FsOptions, FsStore};
+use atoll_blobstore::{BlobStore, CheckedReader, FsOptions, FsStore, S3Store};
 use atoll_consensus::Group;
 use atoll_http::{App, HttpConfig, RequestLimits, ServerLimits};
 use atoll_metadata::{NodeRole, RegisterNode, read};
@@ -28,7 +28,7 @@ use super::listeners::Listeners;
 use super::peers::{ClusterNodes, Directory};
 use super::registration::{Registered, register};
 use super::{lost_folder, servers, signals};
-use crate::config::{NodeConfig, Role, TagReads};
+use crate::config::{NodeConfig, Role, StoreSection, TagReads};
 
 /// How often the object store is probed.
 const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -197,7 +197,7 @@ async fn stopping(task: impl Future<Output = ()>, stop: CancellationToken) -> an
 /// Gives room back before it is asked whether there is any: a node that was killed in the midst of large uploads must
 /// not be refused over bytes that its own start removes.
 async fn sweep_store(config: &NodeConfig) -> anyhow::Result<()> {
-    let folder = config.blobs_folder();
+    let Some(folder) = config.blobs_folder() else { return Ok(()) };
     if let Err(error) = tokio::task::spawn_blocking(move || FsStore::sweep(&folder)).await? {
         tracing::warn!(%error, "unfinished uploads of earlier runs were not all removed");
     }
@@ -205,10 +205,18 @@ async fn sweep_store(config: &NodeConfig) -> anyhow::Result<()> {
 }
 
 async fn open_store(config: &NodeConfig) -> anyhow::Result<(Arc<dyn BlobStore>, StoreId)> {
-    let (folder, cluster) = (config.blobs_folder(), config.cluster.id);
-    let open = tokio::task::spawn_blocking(move || FsStore::open(folder, FsOptions::default()));
-    let store: Arc<dyn BlobStore> = Arc::new(open.await?.context("opening the object store")?);
-    let id = store.identify(cluster).await.context("opening the object store")?;
+    let store: Arc<dyn BlobStore> = match &config.store {
+        StoreSection::S3(section) => {
+            let options = section.options().map_err(|problem| anyhow!("{problem}"))?;
+            Arc::new(S3Store::open(options).await.context("opening the object store")?)
+        }
+        StoreSection::Fs { path } => {
+            let folder = path.clone().unwrap_or_else(|| config.node.data.join("blobs"));
+            let open = tokio::task::spawn_blocking(move || FsStore::open(folder, FsOptions::default()));
+            Arc::new(open.await?.context("opening the object store")?)
+        }
+    };
+    let id = store.identify(config.cluster.id).await.context("opening the object store")?;
     Ok((store, id))
 }
 

@@ -12,7 +12,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub enum Operation {
     Create,
     Write,
-    ReadBack,
     Complete,
     Abort,
     Stat,
@@ -26,10 +25,9 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Write,
-        Self::ReadBack,
         Self::Complete,
         Self::Abort,
         Self::Stat,
@@ -75,8 +73,8 @@ impl Fault {
             Self::Unavailable | Self::Broken | Self::Hang(_) | Self::Slow(_) => true,
             Self::Full => matches!(operation, O::Create | O::Write | O::Complete | O::Identify | O::Probe),
             Self::LostAnswer => matches!(operation, O::Complete | O::Abort | O::Delete | O::Identify),
-            Self::Cut | Self::Reset => matches!(operation, O::Read | O::ReadBack),
-            Self::FlipBit => matches!(operation, O::Read | O::ReadBack | O::Write | O::Checksums),
+            Self::Cut | Self::Reset => matches!(operation, O::Read),
+            Self::FlipBit => matches!(operation, O::Read | O::Write | O::Checksums),
             Self::StaleList => matches!(operation, O::List),
         }
     }

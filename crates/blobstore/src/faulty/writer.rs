@@ -7,8 +7,8 @@ use atoll_types::ObjectName;
 use bytes::Bytes;
 
 use super::plan::{Fault, Operation};
-use super::{Change, Shared, answer, distort, flip_in};
-use crate::{BlockChecksums, ByteStream, Footprint, ObjectWriter, StoreError};
+use super::{Change, Shared, answer, flip_in};
+use crate::{BlockChecksums, Footprint, ObjectWriter, StoreError};
 
 pub(super) struct FaultyWriter {
     inner: Box<dyn ObjectWriter>,
@@ -62,13 +62,6 @@ impl ObjectWriter for FaultyWriter {
 
     fn footprint(&self) -> Footprint {
         self.inner.footprint()
-    }
-
-    async fn read_back(&mut self) -> Result<ByteStream, StoreError> {
-        self.check()?;
-        let strike = self.shared.before(Operation::ReadBack).await?;
-        let body = self.inner.read_back().await?;
-        Ok(distort(body, self.inner.written(), strike))
     }
 
     async fn complete(self: Box<Self>, checksums: BlockChecksums) -> Result<(), StoreError> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use atoll_types::ObjectName;
 
-use super::{Shared, error, footer};
-use crate::{ObjectInfo, StoreError};
+use super::{Shared, error};
+use crate::{ObjectInfo, StoreError, footer};
 
 /// The objects after a name, at most `limit`.
 pub(super) async fn page(

@@ -12,7 +12,7 @@
 mod buffers;
 mod cached;
 mod error;
-mod footer;
+
 mod list;
 mod marker;
 mod pool;

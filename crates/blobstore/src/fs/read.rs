@@ -2,16 +2,15 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use atoll_types::ObjectName;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 
+use super::Shared;
 use super::buffers::Buffers;
-use super::{Shared, footer};
-use crate::{BlockChecksums, ByteStream, ObjectInfo, StoreError};
+use crate::{BlockChecksums, ByteStream, ObjectInfo, StoreError, footer};
 
 /// Longest piece, in bytes. Pieces begin and end at multiples of it, so that each is a block.
 pub(super) const PIECE_BYTES: u64 = BlockChecksums::BLOCK_BYTES;
@@ -59,26 +58,6 @@ fn from_memory(shared: &Shared, name: ObjectName, range: &Range<u64>) -> Option<
     let (bytes, length) = shared.memory.read(&shared.path(&name), range)?;
     let inside = footer::size_of(length).is_some_and(|size| range.end <= size);
     inside.then(|| Bytes::from(bytes))
-}
-
-/// All bytes of a file that is being written.
-pub(super) async fn stream_of_file(
-    shared: &Arc<Shared>,
-    name: ObjectName,
-    path: PathBuf,
-    size: u64,
-) -> Result<ByteStream, StoreError> {
-    let (first, rest) = split_first(0..size);
-    let opened = shared.clone();
-    let (file, bytes) = shared
-        .pool
-        .run(move || {
-            let file = File::open(&path).map_err(|e| opened.object_error(&name, "reading back", &e))?;
-            let bytes = read_piece(&opened.buffers, &file, name, first)?;
-            Ok((file, bytes))
-        })
-        .await?;
-    Ok(with_rest(shared, name, file, bytes, rest))
 }
 
 /// The first piece, then the others, read a bounded distance ahead.

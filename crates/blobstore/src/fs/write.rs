@@ -9,11 +9,11 @@ use atoll_types::ObjectName;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
+use super::Shared;
 use super::error::store_error;
 use super::pool::{Started, within};
 use super::temp::TempFile;
-use super::{Shared, footer, read};
-use crate::{BlockChecksums, ByteStream, Footprint, ObjectWriter, StoreError};
+use crate::{BlockChecksums, Footprint, ObjectWriter, StoreError, footer};
 
 /// How much is gathered before it is written, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -133,16 +133,6 @@ impl ObjectWriter for FsWriter {
             State::Idle(None) | State::Failed(_) => 0,
         };
         Footprint { memory_bytes: self.gathered.capacity() + size_of::<Self>(), descriptors }
-    }
-
-    async fn read_back(&mut self) -> Result<ByteStream, StoreError> {
-        self.settle().await?;
-        self.start_chunk();
-        self.settle().await?;
-        let State::Idle(Some(file)) = &self.state else {
-            return Err(StoreError::Other(format!("{} has no file to read back", self.name)));
-        };
-        read::stream_of_file(&self.shared, self.name, file.path().to_owned(), self.written).await
     }
 
     async fn complete(mut self: Box<Self>, checksums: BlockChecksums) -> Result<(), StoreError> {

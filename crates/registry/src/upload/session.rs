@@ -102,7 +102,7 @@ impl Upload {
         if self.writer.is_none()
             && let Some(name) = name.take()
         {
-            self.writer = Some(VerifyingWriter::create(store.as_ref(), name()?, self.algorithm).await?);
+            self.writer = Some(VerifyingWriter::create(store, name()?, self.algorithm).await?);
         }
         let missing = || StoreError::Other("the upload has no object; start a new one".to_owned());
         Ok(self.writer.as_mut().ok_or_else(missing)?)

@@ -78,7 +78,8 @@ impl World {
     pub(crate) async fn copy_to(&self, region: &Region, content: &Bytes) -> ObjectName {
         let digest = Digest::sha256(content);
         let object = ObjectName::random(0);
-        let mut writer = VerifyingWriter::create(&region.store, object, Algorithm::Sha256).await.unwrap();
+        let store: Arc<dyn BlobStore> = Arc::new(region.store.clone());
+        let mut writer = VerifyingWriter::create(&store, object, Algorithm::Sha256).await.unwrap();
         writer.write(content.clone()).await.unwrap();
         writer.finish(&digest).await.unwrap();
         let copies = vec![CopyItem { digest, size: content.len() as u64, object }];

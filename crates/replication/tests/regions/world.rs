@@ -189,7 +189,7 @@ impl Node {
     }
 
     async fn put(&self, bytes: &Bytes, digest: &Digest) -> ObjectName {
-        let mut writer = VerifyingWriter::create(&*self.store, ObjectName::random(0), Algorithm::Sha256).await.unwrap();
+        let mut writer = VerifyingWriter::create(&self.store, ObjectName::random(0), Algorithm::Sha256).await.unwrap();
         writer.write(bytes.clone()).await.unwrap();
         writer.finish(digest).await.unwrap().object
     }

@@ -18,12 +18,12 @@ const VERSION: u32 = 1;
 const TAIL_BYTES: u64 = 32;
 
 /// The length of the footer of an object of this size, in bytes.
-pub(super) const fn footer_bytes(size: u64) -> u64 {
+pub(crate) const fn footer_bytes(size: u64) -> u64 {
     8 * BlockChecksums::count_for(size) + TAIL_BYTES
 }
 
 /// The size of the object in a file of this length; `None` if no object has such a file.
-pub(super) fn size_of(file_bytes: u64) -> Option<u64> {
+pub(crate) fn size_of(file_bytes: u64) -> Option<u64> {
     let rest = file_bytes.checked_sub(TAIL_BYTES)?;
     let size = if rest <= BlockChecksums::WHOLE_BYTES_MAX {
         rest
@@ -34,7 +34,7 @@ pub(super) fn size_of(file_bytes: u64) -> Option<u64> {
 }
 
 /// The footer of an object.
-pub(super) fn encode(name: &ObjectName, size: u64, checksums: &BlockChecksums) -> Vec<u8> {
+pub(crate) fn encode(name: &ObjectName, size: u64, checksums: &BlockChecksums) -> Vec<u8> {
     let mut out = Vec::with_capacity(checksums.0.len() * 8 + TAIL_BYTES as usize);
     for checksum in &checksums.0 {
         out.extend_from_slice(&checksum.to_le_bytes());
@@ -49,7 +49,7 @@ pub(super) fn encode(name: &ObjectName, size: u64, checksums: &BlockChecksums) -
 }
 
 /// Checks a footer that belongs to an object of this name and size; else says what is wrong with it.
-pub(super) fn decode(name: &ObjectName, size: u64, bytes: &[u8]) -> Result<BlockChecksums, String> {
+pub(crate) fn decode(name: &ObjectName, size: u64, bytes: &[u8]) -> Result<BlockChecksums, String> {
     let (covered, own) = bytes.len().checked_sub(16).map(|at| bytes.split_at(at)).ok_or("its footer is cut off")?;
     let (own, magic) = own.split_at(8);
     if magic != MAGIC {
