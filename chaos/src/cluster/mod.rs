@@ -133,7 +133,7 @@ impl Cluster {
             bail!("{} runs already", self.desk.nodes[node].name);
         }
         let spec = &self.desk.nodes[node];
-        let own = |(name, value): &(String, String)| (name.clone(), value.replace("{node}", &spec.name));
+        let own = |(name, value): &(String, String)| (name.clone(), spec.fill_in(value));
         let mut all: Vec<_> = self.options.environment.iter().map(own).collect();
         if node == 0 {
             all.extend_from_slice(&self.options.environment_of_one);

@@ -77,6 +77,11 @@ impl NodeSpec {
         self.folder.join("node.toml")
     }
 
+    /// A variable of all nodes, with this one's name where it says `{node}`.
+    pub(crate) fn fill_in(&self, value: &str) -> String {
+        value.replace("{node}", &self.name)
+    }
+
     /// The names of failpoints that its processes came by.
     pub(crate) fn visits(&self) -> PathBuf {
         self.folder.join("visits")

@@ -14,6 +14,8 @@ use super::words::Words;
 use crate::wait::wait_for;
 
 const SOURCE: &str = include_str!("clock.c");
+/// Tells the library which file to read.
+const OFFSETS: &str = "ATOLL_CHAOS_CLOCK";
 const JUMP_S_MAX: i64 = 3_600;
 /// Far enough to be told from a line that was written a while ago.
 const JUMP_S_MIN: i64 = 120;
@@ -25,11 +27,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 /// What every node is started with, so that its clock can jump later. The folder holds the offsets.
 pub(crate) fn environment(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let library = build(folder)?;
-    let pairs = [
-        ("LD_PRELOAD", library),
-        ("ATOLL_CHAOS_CLOCK", folder.join("{node}.clock")),
-        ("ATOLL_CHAOS_CLOCKS", folder.to_owned()),
-    ];
+    let pairs = [("LD_PRELOAD", library), (OFFSETS, folder.join("{node}.clock"))];
     Ok(pairs.map(|(name, value)| (name.to_owned(), value.display().to_string())).into())
 }
 
@@ -109,8 +107,8 @@ fn days([year, month, day]: [i64; 3]) -> i64 {
 
 fn offset_file(scene: &Scene<'_>, node: usize) -> anyhow::Result<PathBuf> {
     let variables = &scene.cluster.options.environment;
-    let folder = variables.iter().find(|(name, _)| name == "ATOLL_CHAOS_CLOCKS").context("the run has no clocks")?;
-    Ok(Path::new(&folder.1).join(format!("{}.clock", scene.cluster.desk.nodes[node].name)))
+    let (_, files) = variables.iter().find(|(name, _)| name == OFFSETS).context("the run has no clocks")?;
+    Ok(scene.cluster.desk.nodes[node].fill_in(files).into())
 }
 
 #[cfg(test)]
